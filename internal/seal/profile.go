@@ -1,0 +1,144 @@
+package seal
+
+import (
+	"cmp"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
+	"slices"
+)
+
+// DEK is the key of one epoch of a profile. It is kept in slots only, and never
+// bare. Its zero, and one that was cleared, may not be used.
+type DEK struct {
+	redacted
+	key *[]byte
+}
+
+// NewDEK makes a key at random.
+func NewDEK() DEK {
+	key := make([]byte, keySize)
+	rand.Read(key)
+	return DEK{key: &key}
+}
+
+// Clear overwrites the key, for every copy of d.
+func (d DEK) Clear() {
+	if d.key != nil {
+		clear(*d.key)
+		*d.key = nil
+	}
+}
+
+func (d DEK) bytes() []byte {
+	if d.key == nil || len(*d.key) != keySize {
+		panic("seal: a DEK is used that was never made, or after it was cleared")
+	}
+	return *d.key
+}
+
+// PlaceKind says what is sealed at a place.
+type PlaceKind string
+
+const (
+	ValuePlace   PlaceKind = "value"
+	SessionPlace PlaceKind = "session"
+)
+
+func (k PlaceKind) limit() int {
+	if k == SessionPlace {
+		return MaxSession
+	}
+	return MaxValue
+}
+
+// Place is where a value or a session belongs. Field is empty for a session.
+// Revision is the box's own: the profile's at the time it was written.
+type Place struct {
+	Kind                                PlaceKind
+	Organization, Agent, Profile, Field string
+	Revision, Epoch                     uint64
+}
+
+func (p Place) context() [][]byte {
+	return [][]byte{
+		Text(string(p.Kind)), Text(p.Organization), Text(p.Agent), Text(p.Profile), Text(p.Field),
+		Uint(p.Revision), Uint(p.Epoch),
+	}
+}
+
+const profileLabel = "profile-box"
+
+// Seal boxes plaintext so that it opens only with d and at place. Its only
+// failure is ErrTooLarge.
+func (d DEK) Seal(place Place, plaintext []byte) ([]byte, error) {
+	return seal(d.bytes(), profileLabel, 0, plaintext, place.Kind.limit(), place.context())
+}
+
+// Open returns what Seal boxed. Its only failure is ErrOpen.
+func (d DEK) Open(place Place, box []byte) ([]byte, error) {
+	return open(d.bytes(), profileLabel, 0, box, place.Kind.limit(), place.context())
+}
+
+// Manifest is all of a profile that its boxes do not say by themselves: which
+// belong to it now, and where its values may go. A field that is dropped, a
+// session that is put back and a destination that is changed do not fit it.
+type Manifest struct {
+	Organization, Agent, Profile string
+	Epoch, Revision              uint64
+	KeepSession                  bool
+	Destination                  string
+	SessionRevision              uint64
+	Session                      []byte // its box; nil if there is none
+	Fields                       []ManifestField
+}
+
+// ManifestField is one value of a profile.
+type ManifestField struct {
+	Name     string
+	Revision uint64
+	Box      []byte
+}
+
+// Manifest returns the MAC of m under d. The order of m.Fields does not matter.
+func (d DEK) Manifest(m Manifest) []byte {
+	key := must(hkdf.Key(sha512.New, d.bytes(), nil, string(tuple("manifest")), keySize))
+	defer clear(key)
+	return mac(key, m.tuple())
+}
+
+// CheckManifest returns nil if m is what sum was made for, else ErrTag.
+func (d DEK) CheckManifest(m Manifest, sum []byte) error {
+	if !hmac.Equal(sum, d.Manifest(m)) {
+		return ErrTag
+	}
+	return nil
+}
+
+// tuple puts the fields in the order of their names' bytes: the order in which
+// a database lists them is not the same in every database.
+func (m Manifest) tuple() []byte {
+	fields := slices.Clone(m.Fields)
+	slices.SortFunc(fields, func(a, b ManifestField) int { return cmp.Compare(a.Name, b.Name) })
+
+	elements := make([][]byte, 0, 10+3*len(fields))
+	elements = append(elements,
+		[]byte{format}, Text(m.Organization), Text(m.Agent), Text(m.Profile),
+		Uint(m.Epoch), Uint(m.Revision), Flag(m.KeepSession), Text(m.Destination),
+		Uint(m.SessionRevision), digest(m.Session))
+	for _, f := range fields {
+		elements = append(elements, Text(f.Name), Uint(f.Revision), digest(f.Box))
+	}
+	return tuple("manifest", elements...)
+}
+
+// digest is empty where there is no box.
+func digest(box []byte) []byte {
+	if len(box) == 0 {
+		return nil
+	}
+	sum := sha256.Sum256(box)
+	return sum[:]
+}
