@@ -33,8 +33,8 @@ func Take(ctx context.Context, tx *db.Tx, organizationID string, kind Kind, limi
 	err := tx.QueryRow(ctx, `
 		INSERT INTO quota_uses (organization_id, kind, used) VALUES ($1, $2, 1)
 		ON CONFLICT (organization_id, kind) DO UPDATE SET used = quota_uses.used + 1
-		WHERE $3 < 0 OR quota_uses.used < $4
-		RETURNING used`, organizationID, string(kind), limit, limit).Scan(&used)
+		WHERE CAST($3 AS BIGINT) < 0 OR quota_uses.used < $3
+		RETURNING used`, organizationID, string(kind), limit).Scan(&used)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return refused(kind, limit)

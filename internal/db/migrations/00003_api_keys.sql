@@ -17,7 +17,7 @@ CREATE TABLE api_keys (
     tag             BYTEA  NOT NULL
 );
 CREATE UNIQUE INDEX api_keys_name ON api_keys (organization_id, name) WHERE revoked_at = 0;
-CREATE INDEX api_keys_organization ON api_keys (organization_id, id);
+CREATE INDEX api_keys_organization ON api_keys (organization_id, created_at, id);
 CREATE INDEX api_keys_account ON api_keys (account_id);
 CREATE INDEX api_keys_made_by ON api_keys (made_by_key) WHERE made_by_key <> 0;
 CREATE INDEX api_keys_revoked ON api_keys (revoked_at) WHERE revoked_at <> 0;

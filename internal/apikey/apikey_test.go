@@ -1,0 +1,427 @@
+package apikey_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/apikey"
+	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/dbtest"
+	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/seal"
+)
+
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time       { c.mu.Lock(); defer c.mu.Unlock(); return c.t }
+func (c *clock) pass(d time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.t = c.t.Add(d) }
+
+// house is a store with two organizations, each with one owner.
+type house struct {
+	*apikey.Store
+	clock     *clock
+	jane, bob access.Caller
+}
+
+func newHouse(t *testing.T, d *db.DB) *house {
+	t.Helper()
+	root, _ := seal.NewRoot()
+	c := &clock{t: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	h := &house{clock: c, Store: &apikey.Store{
+		Acts: &access.Acts{DB: d, Root: root, Now: c.now}, DB: d, Root: root, Now: c.now, Prefix: "ra",
+		HoldMember: func(context.Context, *db.Tx, string, string) error { return nil },
+	}}
+	for _, org := range []string{"org-jane", "org-bob"} {
+		run(t, d, `INSERT INTO organizations (id, name, operator, tier, limits, quotas, created_at, updated_at, root_version, tag)
+			VALUES ($1, 'o', 0, 'free', '{}', '{}', 1, 1, 1, $2)`, org, []byte{})
+	}
+	h.jane = access.Caller{AccountID: "jane", OrganizationID: "org-jane", Role: access.Owner, SignInID: "s", Quotas: access.Quotas{Keys: access.Unlimited}}
+	h.bob = access.Caller{AccountID: "bob", OrganizationID: "org-bob", Role: access.Owner, SignInID: "s", Quotas: access.Quotas{Keys: 2}}
+	return h
+}
+
+func run(t *testing.T, d *db.DB, query string, args ...any) {
+	t.Helper()
+	err := d.Tx(t.Context(), func(tx *db.Tx) error {
+		n, err := tx.Exec(t.Context(), query, args...)
+		if err == nil && n == 0 {
+			return errors.New("no row was changed")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *house) make(t *testing.T, who access.Caller, in apikey.Request) (apikey.Key, seal.Secret) {
+	t.Helper()
+	k, secret, err := h.Create(t.Context(), who, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k, secret
+}
+
+// with returns who as the caller that presents k.
+func with(who access.Caller, k apikey.Key) access.Caller {
+	who.SignInID, who.KeyID, who.KeyType, who.KeyExpiresAt = "", k.ID, k.Type, k.ExpiresAt
+	return who
+}
+
+func TestAKeyWorksUntilItIsRevokedOrExpires(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		made, secret := h.make(t, h.jane, apikey.Request{Name: "ci"})
+		if !strings.HasPrefix(secret.Reveal(), "ra_live_") || len(secret.Reveal()) != len("ra_live_")+38 {
+			t.Errorf("a key of %d characters", len(secret.Reveal()))
+		}
+		found, err := h.Find(t.Context(), secret)
+		if err != nil || found.ID != made.ID || found.AccountID != "jane" || found.OrganizationID != "org-jane" || found.ID >= 1<<53 {
+			t.Fatalf("Find = %+v, %v", found, err)
+		}
+		if err := h.Revoke(t.Context(), h.jane, made.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Find(t.Context(), secret); !errors.Is(err, apikey.ErrRevoked) {
+			t.Errorf("after the revocation: %v", err)
+		}
+		h.clock.pass(90 * 24 * time.Hour)
+		if _, err := h.Find(t.Context(), secret); !errors.Is(err, apikey.ErrInvalid) {
+			t.Errorf("90 days after: %v", err)
+		}
+		if n, err := h.Purge(t.Context(), 10); n != 1 || err != nil {
+			t.Errorf("Purge = %d, %v", n, err)
+		}
+
+		temp, secret := h.make(t, h.jane, apikey.Request{Name: "demo", Type: apikey.Temporary})
+		if !strings.HasPrefix(secret.Reveal(), "ra_temp_") || !temp.ExpiresAt.Equal(h.clock.now().Add(time.Hour)) {
+			t.Errorf("a temporary key: %+v", temp)
+		}
+		h.clock.pass(time.Hour)
+		if _, err := h.Find(t.Context(), secret); !errors.Is(err, apikey.ErrExpired) {
+			t.Errorf("after an hour: %v", err)
+		}
+	})
+}
+
+func TestAKeyTakesWhatItMadeWithIt(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		mother, ms := h.make(t, h.jane, apikey.Request{Name: "mother"})
+		child, cs := h.make(t, with(h.jane, mother), apikey.Request{Name: "child"})
+		_, gs := h.make(t, with(h.jane, child), apikey.Request{Name: "grandchild"})
+		_, other := h.make(t, h.jane, apikey.Request{Name: "other"})
+		if err := h.RevokeSelf(t.Context(), with(h.jane, mother)); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []seal.Secret{ms, cs, gs} {
+			if _, err := h.Find(t.Context(), s); !errors.Is(err, apikey.ErrRevoked) {
+				t.Errorf("a descendant: %v", err)
+			}
+		}
+		if _, err := h.Find(t.Context(), other); err != nil {
+			t.Errorf("a key that it did not make: %v", err)
+		}
+		if _, _, err := h.Create(t.Context(), with(h.jane, child), apikey.Request{Name: "late"}); !errors.Is(err, apikey.ErrRevoked) {
+			t.Errorf("a revoked key makes another: %v", err)
+		}
+		var closed int
+		if err := d.QueryRow(t.Context(), `SELECT count(*) FROM changes WHERE kind = 'key'`).Scan(&closed); err != nil || closed != 3 {
+			t.Errorf("%d keys in the change log, want 3 (%v)", closed, err)
+		}
+	})
+}
+
+// A revocation and a key that makes keys race: no key may be left alive.
+func TestNoKeyOutlivesTheOneThatWasMakingIt(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		for round := range 5 {
+			mother, _ := h.make(t, h.jane, apikey.Request{Name: fmt.Sprint("mother", round)})
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			var made []seal.Secret
+			for i := range 8 {
+				wg.Go(func() {
+					_, s, err := h.Create(t.Context(), with(h.jane, mother), apikey.Request{Name: fmt.Sprint("child", round, "-", i)})
+					if err == nil {
+						mu.Lock()
+						made = append(made, s)
+						mu.Unlock()
+					} else if !errors.Is(err, apikey.ErrRevoked) {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Go(func() {
+				if err := h.Revoke(t.Context(), h.jane, mother.ID); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Wait()
+			for _, s := range made {
+				if _, err := h.Find(t.Context(), s); !errors.Is(err, apikey.ErrRevoked) {
+					t.Errorf("a child is alive after its mother's end: %v", err)
+				}
+			}
+		}
+	})
+}
+
+func TestAKeyMakesNoStrongerOne(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		temp, _ := h.make(t, h.jane, apikey.Request{Name: "temp", Type: apikey.Temporary, ExpiresIn: time.Hour})
+		short, _ := h.make(t, h.jane, apikey.Request{Name: "short", ExpiresIn: time.Hour})
+		for name, test := range map[string]struct {
+			maker apikey.Key
+			in    apikey.Request
+			want  error
+		}{
+			"a personal key by a temporary one":  {temp, apikey.Request{Name: "a"}, apikey.ErrTooWeak},
+			"a longer life":                      {temp, apikey.Request{Name: "b", Type: apikey.Temporary, ExpiresIn: 2 * time.Hour}, apikey.ErrTooWeak},
+			"an endless life":                    {short, apikey.Request{Name: "c"}, apikey.ErrTooWeak},
+			"a shorter life":                     {short, apikey.Request{Name: "d", ExpiresIn: time.Minute}, nil},
+			"a temporary key by a temporary one": {temp, apikey.Request{Name: "e", Type: apikey.Temporary, ExpiresIn: time.Minute}, nil},
+		} {
+			if _, _, err := h.Create(t.Context(), with(h.jane, test.maker), test.in); !errors.Is(err, test.want) {
+				t.Errorf("%s: %v, want %v", name, err, test.want)
+			}
+		}
+	})
+}
+
+func TestNamesAreUniqueAmongTheLiving(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		k, _, err := h.CreateOwn(t.Context(), h.jane, "ci")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := h.CreateOwn(t.Context(), h.jane, "ci"); !errors.Is(err, apikey.ErrDuplicateNickname) {
+			t.Errorf("twice by nickname: %v", err)
+		}
+		if _, _, err := h.Create(t.Context(), h.jane, apikey.Request{Name: "ci"}); !errors.Is(err, apikey.ErrDuplicateName) {
+			t.Errorf("twice by name: %v", err)
+		}
+		if _, _, err := h.Create(t.Context(), h.bob, apikey.Request{Name: "ci"}); err != nil {
+			t.Errorf("in another organization: %v", err)
+		}
+		if err := h.RevokeOwn(t.Context(), h.jane, k.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := h.CreateOwn(t.Context(), h.jane, "ci"); err != nil {
+			t.Errorf("after the deletion: %v", err)
+		}
+	})
+}
+
+func TestOnlyItsOwnersEndAKey(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		k, secret := h.make(t, h.jane, apikey.Request{Name: "ci"})
+		if err := h.RevokeOwn(t.Context(), h.bob, k.ID); !errors.Is(err, apikey.ErrOfAnotherAccount) {
+			t.Errorf("another account, on /auth: %v", err)
+		}
+		if err := h.Revoke(t.Context(), h.bob, k.ID); !errors.Is(err, apikey.ErrNotFound) {
+			t.Errorf("another organization, on /v1: %v", err)
+		}
+		if _, err := h.Get(t.Context(), h.bob, k.ID); !errors.Is(err, apikey.ErrNotFound) {
+			t.Errorf("Get by another organization: %v", err)
+		}
+		if err := h.Revoke(t.Context(), access.Caller{}, k.ID); !errors.Is(err, fault.ErrNotAllowed) {
+			t.Errorf("the zero caller: %v", err)
+		}
+		if _, err := h.Find(t.Context(), secret); err != nil {
+			t.Errorf("the key died of it: %v", err)
+		}
+		if err := h.RevokeOwn(t.Context(), h.jane, 12345); !errors.Is(err, apikey.ErrNotFound) {
+			t.Errorf("no such key: %v", err)
+		}
+		if err := h.RevokeOwn(t.Context(), h.jane, k.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.RevokeOwn(t.Context(), h.jane, k.ID); !errors.Is(err, apikey.ErrNotFound) {
+			t.Errorf("deleted twice on /auth: %v", err)
+		}
+		if err := h.Revoke(t.Context(), h.jane, k.ID); err != nil {
+			t.Errorf("revoked twice on /v1: %v", err)
+		}
+	})
+}
+
+func TestQuotaOfKeysHolds(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		a, _ := h.make(t, h.bob, apikey.Request{Name: "a"})
+		h.make(t, h.bob, apikey.Request{Name: "b"})
+		if _, _, err := h.Create(t.Context(), h.bob, apikey.Request{Name: "c"}); !errors.Is(err, fault.ErrQuota) {
+			t.Errorf("a third of two: %v", err)
+		}
+		for range 2 { // the second time gives nothing back
+			if err := h.Revoke(t.Context(), h.bob, a.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.make(t, h.bob, apikey.Request{Name: "c"})
+		if _, _, err := h.Create(t.Context(), h.bob, apikey.Request{Name: "d"}); !errors.Is(err, fault.ErrQuota) {
+			t.Errorf("a third of two, later: %v", err)
+		}
+	})
+}
+
+func TestForgedRowsAreNoticed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		for name, forge := range map[string]string{
+			"moved to another organization": `UPDATE api_keys SET organization_id = 'org-bob'`,
+			"given to another account":      `UPDATE api_keys SET account_id = 'bob'`,
+			"a longer life":                 `UPDATE api_keys SET expires_at = expires_at + 1000000`,
+			"no longer revoked":             `UPDATE api_keys SET revoked_at = 1`,
+			"another type":                  `UPDATE api_keys SET type = 'personal'`,
+			"another key's secret":          `UPDATE api_key_secrets SET key_id = (SELECT k.id FROM api_keys k WHERE k.id <> key_id)`,
+			"a secret of a longer life":     `UPDATE api_key_secrets SET expires_at = 9000000000000000`,
+		} {
+			t.Run(name, func(t *testing.T) {
+				h := newHouse(t, fresh(t, d))
+				_, secret := h.make(t, h.jane, apikey.Request{Name: "ci", Type: apikey.Temporary})
+				h.make(t, h.jane, apikey.Request{Name: "other", Type: apikey.Temporary})
+				run(t, h.DB, forge)
+				if _, err := h.Find(t.Context(), secret); !errors.Is(err, seal.ErrTag) {
+					t.Errorf("Find = %v, want a broken tag", err)
+				}
+			})
+		}
+	})
+}
+
+// fresh empties d's tables of keys and organizations.
+func fresh(t *testing.T, d *db.DB) *db.DB {
+	t.Helper()
+	err := d.Tx(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec(t.Context(), `DELETE FROM organizations`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestListsPageAndFilter(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		var revoke apikey.Key
+		for i := range 7 {
+			h.clock.pass(time.Second)
+			k, _ := h.make(t, h.jane, apikey.Request{Name: fmt.Sprint("key", i)})
+			if i == 3 {
+				revoke = k
+			}
+		}
+		h.make(t, h.jane, apikey.Request{Name: "temp", Type: apikey.Temporary, ExpiresIn: time.Minute})
+		if err := h.Revoke(t.Context(), h.jane, revoke.ID); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		f := apikey.Filter{Status: "active", Type: apikey.Personal, Limit: 4}
+		for {
+			page, total, err := h.List(t.Context(), h.jane, f)
+			if err != nil || total != 6 {
+				t.Fatalf("List: %d in all, %v", total, err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, k := range page {
+				names = append(names, k.Name)
+				if !strings.HasPrefix(k.Hint, "ra_live_…") || len(k.Hint) != len("ra_live_…")+4 {
+					t.Errorf("hint %q", k.Hint)
+				}
+			}
+			f.After = page[len(page)-1].Mark()
+		}
+		if got, want := strings.Join(names, " "), "key6 key5 key4 key2 key1 key0"; got != want {
+			t.Errorf("listed %s, want %s", got, want)
+		}
+		h.clock.pass(time.Hour)
+		for status, want := range map[string]int64{"": 7, "active": 6, "expired": 1, "revoked": 1} {
+			if _, total, err := h.List(t.Context(), h.jane, apikey.Filter{Status: status, Limit: 10}); err != nil || total != want {
+				t.Errorf("status %q: %d, %v, want %d", status, total, err, want)
+			}
+		}
+		if own, err := h.ListOwn(t.Context(), h.jane); err != nil || len(own) != 7 || own[0].Name != "key0" {
+			t.Errorf("ListOwn: %d keys, %v", len(own), err)
+		}
+		if _, total, _ := h.List(t.Context(), h.bob, apikey.Filter{Limit: 10}); total != 0 {
+			t.Errorf("another organization sees %d of them", total)
+		}
+	})
+}
+
+func TestBadRequestsForKeysAreRefused(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		for name, in := range map[string]apikey.Request{
+			"no name":             {},
+			"a long name":         {Name: strings.Repeat("é", 65)},
+			"a control character": {Name: "a\nb"},
+			"a space at the end":  {Name: "a "},
+			"an unknown type":     {Name: "a", Type: "root"},
+			"service":             {Name: "a", Type: apikey.Service},
+			"too long a life":     {Name: "a", Type: apikey.Temporary, ExpiresIn: 31 * 24 * time.Hour},
+			"a life below zero":   {Name: "a", ExpiresIn: -time.Second},
+		} {
+			if _, _, err := h.Create(t.Context(), h.jane, in); !errors.Is(err, fault.ErrInvalidRequest) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		h.make(t, h.jane, apikey.Request{Name: strings.Repeat("é", 64)})
+	})
+}
+
+func TestResealRenewsEveryTag(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		var secrets []seal.Secret
+		for i := range 5 {
+			_, s := h.make(t, h.jane, apikey.Request{Name: fmt.Sprint(i)})
+			secrets = append(secrets, s)
+		}
+		version, _ := h.Root.AddNew()
+		if err := h.Root.SetActive(version); err != nil {
+			t.Fatal(err)
+		}
+		total := 0
+		for {
+			n, err := h.Reseal(t.Context(), 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				break
+			}
+			total += n
+		}
+		if total != 10 {
+			t.Errorf("%d rows were renewed, want 10", total)
+		}
+		if err := h.Root.Remove(1); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range secrets {
+			if _, err := h.Find(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,105 @@
+package apikey
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"hash/crc32"
+	"strings"
+
+	"github.com/keyward/keyward/internal/seal"
+)
+
+// A key's text is PREFIX_KIND_, 32 random characters and 6 of checksum; see
+// docs/formats.md.
+const (
+	randomLength   = 32 // 190 bits
+	checksumLength = 6
+	maxPrefix      = 10
+
+	liveKind = "live"
+	tempKind = "temp" // of a temporary key, so that people see it
+)
+
+const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// Digest is what is kept of a key's text: its SHA-256. A key has 190 bits of
+// randomness, so it needs neither a salt nor a slow hash.
+type Digest [sha256.Size]byte
+
+// newSecret makes a key's text.
+func newSecret(prefix, kind string) seal.Secret {
+	text := make([]byte, 0, len(prefix)+len(kind)+2+randomLength+checksumLength)
+	text = append(text, prefix...)
+	text = append(text, '_')
+	text = append(text, kind...)
+	text = append(text, '_')
+	var random [randomLength * 2]byte
+	for n := 0; n < randomLength; {
+		rand.Read(random[:])
+		for _, b := range random {
+			// Only values below 248 = 4·62 are taken, or some characters would
+			// come more often than others.
+			if b < 248 && n < randomLength {
+				text = append(text, base62[b%62])
+				n++
+			}
+		}
+	}
+	text = append(text, checksum(text)...)
+	return seal.NewSecret(text)
+}
+
+// checksum returns the CRC-32 (IEEE) of text in base62, padded with zeros.
+func checksum(text []byte) []byte {
+	sum := crc32.ChecksumIEEE(text)
+	out := make([]byte, checksumLength)
+	for i := checksumLength - 1; i >= 0; i-- {
+		out[i] = base62[sum%62]
+		sum /= 62
+	}
+	return out
+}
+
+// WellFormed reports whether text has the form of a key and its checksum is
+// right. It asks no database, so it costs garbage next to nothing; it proves
+// nothing about who made the key. Any prefix will do: a server whose prefix was
+// changed still knows its older keys.
+func WellFormed(text string) bool {
+	prefix, rest, ok := strings.Cut(text, "_")
+	if !ok || !ValidPrefix(prefix) {
+		return false
+	}
+	kind, random, ok := strings.Cut(rest, "_")
+	if !ok || kind != liveKind && kind != tempKind || len(random) != randomLength+checksumLength {
+		return false
+	}
+	for i := range len(random) {
+		if strings.IndexByte(base62, random[i]) < 0 {
+			return false
+		}
+	}
+	body := len(text) - checksumLength
+	return string(checksum([]byte(text[:body]))) == text[body:]
+}
+
+// ValidPrefix reports whether p can be what keys begin with: 2 to 10 of a-z and
+// 0-9, a letter first.
+func ValidPrefix(p string) bool {
+	if len(p) < 2 || len(p) > maxPrefix || p[0] < 'a' || p[0] > 'z' {
+		return false
+	}
+	for i := range len(p) {
+		if (p[i] < 'a' || p[i] > 'z') && (p[i] < '0' || p[i] > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// hint returns what may be shown of a key later: its prefix and last four
+// characters.
+func hint(secret seal.Secret) string {
+	text := secret.Bytes()
+	start := len(text) - randomLength - checksumLength
+	return string(text[:start]) + "…" + string(text[len(text)-4:])
+}

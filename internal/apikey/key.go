@@ -1,0 +1,163 @@
+// Package apikey owns API keys: what a program presents to act for an account
+// in an organization.
+//
+// A key is a row that its owner sees and names; what its holder presents is a
+// secret of it, of which only a SHA-256 digest is kept. Both rows carry tags, so
+// that nobody who can write to the database makes or widens a key.
+//
+// How a key is checked in front of a request, together with the account and
+// organization behind it, is package gate's.
+package apikey
+
+import (
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/seal"
+)
+
+// The types of keys.
+const (
+	Personal  = "personal"  // tied to its account
+	Temporary = "temporary" // a personal key that expires
+	Service   = "service"   // belongs to the organization; needs scopes
+)
+
+// Bounds of what a key can be asked to be.
+const (
+	MaxName           = 64
+	DefaultTemporary  = time.Hour
+	MaxTemporary      = 30 * 24 * time.Hour
+	MaxPersonal       = 10 * 365 * 24 * time.Hour
+	revokedRemembered = 90 * 24 * time.Hour
+)
+
+// The ways in which a key is refused or not found.
+var (
+	ErrInvalid           = fault.New(fault.Unauthenticated, "INVALID_API_KEY", "The provided API key is invalid")
+	ErrExpired           = fault.New(fault.Unauthenticated, "EXPIRED_API_KEY", "The API key has expired")
+	ErrRevoked           = fault.New(fault.Unauthenticated, "REVOKED_API_KEY", "The API key has been revoked")
+	ErrOfAnotherAccount  = fault.New(fault.Unauthenticated, "KEY_OF_ANOTHER_ACCOUNT", "The API key belongs to another account.")
+	ErrNotFound          = fault.New(fault.NotFound, "KEY_NOT_FOUND", "There is no API key with this id.")
+	ErrDuplicateName     = fault.New(fault.Conflict, "DUPLICATE_NAME", "Another key of the organization has this name. Choose another, or delete that key first.").With(fault.Details{"field": "name"})
+	ErrDuplicateNickname = fault.New(fault.Conflict, "DUPLICATE_NICKNAME", "Another key has this nickname. Choose another, or delete that key first.").With(fault.Details{"field": "nickname"})
+	ErrTooWeak           = fault.New(fault.Forbidden, "KEY_TOO_WEAK", "A key can't make a key that is stronger than itself.")
+)
+
+// Key is what is known of an issued key. What its holder presents is not in it.
+type Key struct {
+	ID             int64 // random, below 2^53
+	OrganizationID string
+	AccountID      string
+	Name           string
+	Type           string
+	MadeByKey      int64 // the key that made it; 0 if a signed-in account did
+	Hint           string
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	ExpiresAt      time.Time // zero: never
+	RevokedAt      time.Time // zero: not revoked
+
+	tag     []byte
+	version uint32
+}
+
+// Usable returns why k may not be used at now, or nil. Revocation is told
+// before expiry: it is the fact that its owner acted on.
+func (k Key) Usable(now time.Time) error {
+	switch {
+	case !k.RevokedAt.IsZero() && now.Sub(k.RevokedAt) >= revokedRemembered:
+		return ErrInvalid
+	case !k.RevokedAt.IsZero():
+		return ErrRevoked
+	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
+		return ErrExpired
+	}
+	return nil
+}
+
+// Status is k's state at now in one word: active, expired or revoked.
+func (k Key) Status(now time.Time) string {
+	switch {
+	case !k.RevokedAt.IsZero():
+		return "revoked"
+	case k.Usable(now) != nil:
+		return "expired"
+	}
+	return "active"
+}
+
+// fields is what the tag of k's row vouches for.
+func (k Key) fields() [][]byte {
+	return [][]byte{
+		seal.Text("key"), seal.Int(k.ID), seal.Text(k.OrganizationID), seal.Text(k.AccountID), seal.Text(k.Name), seal.Text(k.Type),
+		seal.Int(k.MadeByKey), seal.Int(db.Micros(k.CreatedAt)), seal.Int(db.Micros(k.ExpiresAt)), seal.Int(db.Micros(k.RevokedAt)),
+	}
+}
+
+// secretFields is what the tag of a secret's row vouches for.
+func secretFields(digest []byte, keyID, expiresAt int64) [][]byte {
+	return [][]byte{seal.Text("secret"), digest, seal.Int(keyID), seal.Int(expiresAt)}
+}
+
+// Request asks for a key.
+type Request struct {
+	Name      string
+	Type      string        // "": personal
+	ExpiresIn time.Duration // 0: not said
+}
+
+// settle checks r for who and fills in what it leaves open; field is what the
+// face calls the name.
+func (r Request) settle(who access.Caller, field string, now time.Time) (Key, error) {
+	if err := checkName(field, r.Name); err != nil {
+		return Key{}, err
+	}
+	k := Key{OrganizationID: who.OrganizationID, AccountID: who.AccountID, Name: r.Name, Type: r.Type,
+		MadeByKey: who.KeyID, CreatedAt: now, UpdatedAt: now}
+	longest := MaxPersonal
+	switch r.Type {
+	case "":
+		k.Type = Personal
+	case Personal:
+	case Temporary:
+		longest = MaxTemporary
+		if r.ExpiresIn == 0 {
+			r.ExpiresIn = DefaultTemporary
+		}
+	case Service:
+		return Key{}, fault.Field("type", "service keys must name their scopes, and this server has no scopes; use personal or temporary")
+	default:
+		return Key{}, fault.Field("type", "must be personal or temporary")
+	}
+	if r.ExpiresIn < 0 || r.ExpiresIn > longest {
+		return Key{}, fault.Field("expires_in", "must be from 1 to "+seconds(longest)+" seconds for a "+k.Type+" key")
+	}
+	if r.ExpiresIn > 0 {
+		k.ExpiresAt = now.Add(r.ExpiresIn)
+	}
+	if who.KeyID != 0 {
+		switch {
+		case who.KeyType == Temporary && k.Type != Temporary:
+			return Key{}, ErrTooWeak.With(fault.Details{"field": "type", "reason": "a temporary key makes only temporary keys"})
+		case !who.KeyExpiresAt.IsZero() && (k.ExpiresAt.IsZero() || k.ExpiresAt.After(who.KeyExpiresAt)):
+			return Key{}, ErrTooWeak.With(fault.Details{"field": "expires_in", "reason": "the new key would live longer than the key that makes it"})
+		}
+	}
+	return k, nil
+}
+
+func checkName(field, name string) error {
+	if n := utf8.RuneCountInString(name); n < 1 || n > MaxName {
+		return fault.Field(field, "must have 1 to 64 characters")
+	}
+	if strings.ContainsFunc(name, unicode.IsControl) || strings.TrimSpace(name) != name {
+		return fault.Field(field, "must not have control characters, or spaces at its ends")
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package apikey
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/quota"
+	"github.com/keyward/keyward/internal/seal"
+)
+
+// Store keeps the keys.
+type Store struct {
+	Acts   *access.Acts
+	DB     *db.DB
+	Root   *seal.Root
+	Now    func() time.Time
+	Prefix string // what new keys begin with
+
+	// HoldMember returns an error if the account is not a member of the
+	// organization, and keeps it one until tx ends.
+	HoldMember func(ctx context.Context, tx *db.Tx, accountID, organizationID string) error
+}
+
+const columns = `k.id, k.organization_id, k.account_id, k.name, k.type, k.made_by_key, k.created_at, k.updated_at,
+	k.expires_at, k.revoked_at, k.root_version, k.tag`
+
+// scan reads a row of columns, and what else is selected into more, and checks
+// the row's tag.
+func (s *Store) scan(row interface{ Scan(...any) error }, more ...any) (Key, error) {
+	var k Key
+	var created, updated, expires, revoked int64
+	err := row.Scan(append([]any{&k.ID, &k.OrganizationID, &k.AccountID, &k.Name, &k.Type, &k.MadeByKey, &created, &updated,
+		&expires, &revoked, &k.version, &k.tag}, more...)...)
+	if err != nil {
+		return Key{}, err
+	}
+	k.CreatedAt, k.UpdatedAt, k.ExpiresAt, k.RevokedAt = db.Time(created), db.Time(updated), db.Time(expires), db.Time(revoked)
+	if err := s.Root.CheckTag(seal.APIKeyRow, k.version, k.tag, k.fields()...); err != nil {
+		return Key{}, fmt.Errorf("api key %d: %w", k.ID, err)
+	}
+	return k, nil
+}
+
+// Find returns the key of which presented is a secret, if it is good now. A
+// text that is no key at all is refused without a look at the database.
+func (s *Store) Find(ctx context.Context, presented seal.Secret) (Key, error) {
+	if !WellFormed(string(presented.Bytes())) {
+		return Key{}, ErrInvalid
+	}
+	digest := Digest(sha256.Sum256(presented.Bytes()))
+	var secretExpires int64
+	var version uint32
+	var tag []byte
+	k, err := s.scan(s.DB.QueryRow(ctx, `
+		SELECT `+columns+`, s.expires_at, s.root_version, s.tag
+		FROM api_key_secrets s JOIN api_keys k ON k.id = s.key_id
+		WHERE s.digest = $1`, digest[:]), &secretExpires, &version, &tag)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return Key{}, ErrInvalid
+	case err != nil:
+		return Key{}, fmt.Errorf("find a key: %w", err)
+	}
+	if err := s.Root.CheckTag(seal.APIKeyRow, version, tag, secretFields(digest[:], k.ID, secretExpires)...); err != nil {
+		return Key{}, fmt.Errorf("a secret of api key %d: %w", k.ID, err)
+	}
+	if now := s.Now(); secretExpires != 0 && !now.Before(db.Time(secretExpires)) {
+		return Key{}, ErrExpired
+	} else if err := k.Usable(now); err != nil {
+		return Key{}, err
+	}
+	return k, nil
+}
+
+// Create makes a key in who's organization. Its secret is not kept and can't be
+// had again.
+func (s *Store) Create(ctx context.Context, who access.Caller, in Request) (Key, seal.Secret, error) {
+	return s.create(ctx, who, access.CreateKey, "name", ErrDuplicateName, in)
+}
+
+// CreateOwn makes a personal key without expiry for a signed-in account.
+func (s *Store) CreateOwn(ctx context.Context, who access.Caller, nickname string) (Key, seal.Secret, error) {
+	return s.create(ctx, who, access.CreateOwnKey, "nickname", ErrDuplicateNickname, Request{Name: nickname})
+}
+
+func (s *Store) create(ctx context.Context, who access.Caller, action access.Action, field string, duplicate error, in Request) (Key, seal.Secret, error) {
+	if err := who.May(action); err != nil {
+		return Key{}, seal.Secret{}, err
+	}
+	k, err := in.settle(who, field, db.Time(db.Micros(s.Now()))) // as exact as it is kept
+	if err != nil {
+		return Key{}, seal.Secret{}, err
+	}
+	kind := liveKind
+	if k.Type == Temporary {
+		kind = tempKind
+	}
+	secret := newSecret(s.Prefix, kind)
+	digest := sha256.Sum256(secret.Bytes())
+	k.ID, k.Hint = newID(), hint(secret)
+
+	err = s.Acts.Do(ctx, who, action, func(tx *db.Tx, act *access.Act) error {
+		if err := s.HoldMember(ctx, tx, who.AccountID, who.OrganizationID); err != nil {
+			return err
+		}
+		if who.KeyID != 0 {
+			if err := hold(ctx, tx, who.KeyID); err != nil {
+				return err
+			}
+		}
+		if err := quota.Take(ctx, tx, k.OrganizationID, quota.Keys, who.Quotas.Keys); err != nil {
+			return err
+		}
+		version, tag := s.Root.Tag(seal.APIKeyRow, k.fields()...)
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO api_keys (id, organization_id, account_id, name, type, made_by_key, created_at, updated_at, expires_at, revoked_at, root_version, tag)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11)`,
+			k.ID, k.OrganizationID, k.AccountID, k.Name, k.Type, k.MadeByKey, db.Micros(k.CreatedAt), db.Micros(k.UpdatedAt),
+			db.Micros(k.ExpiresAt), version, tag); err != nil {
+			return err
+		}
+		version, tag = s.Root.Tag(seal.APIKeyRow, secretFields(digest[:], k.ID, 0)...)
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO api_key_secrets (digest, key_id, hint, created_at, expires_at, root_version, tag)
+			VALUES ($1, $2, $3, $4, 0, $5, $6)`,
+			digest[:], k.ID, k.Hint, db.Micros(k.CreatedAt), version, tag); err != nil {
+			return err
+		}
+		act.On("key", strconv.FormatInt(k.ID, 10), k.Name)
+		act.Note("type", k.Type)
+		return nil
+	})
+	if db.IsDuplicate(err) {
+		// A public id met twice is one in 2^53; the name it is.
+		return Key{}, seal.Secret{}, duplicate
+	}
+	if err != nil {
+		return Key{}, seal.Secret{}, err
+	}
+	return k, secret, nil
+}
+
+// hold refuses if the key that makes another is revoked, and makes its
+// revocation wait for tx: so a revocation finds every key that it made.
+func hold(ctx context.Context, tx *db.Tx, keyID int64) error {
+	n, err := tx.Exec(ctx, `UPDATE api_keys SET updated_at = updated_at WHERE id = $1 AND revoked_at = 0`, keyID)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return ErrRevoked
+	}
+	return nil
+}
+
+// newID makes a public key id: JSON numbers are exact below 2^53.
+func newID() int64 {
+	var b [8]byte
+	for {
+		rand.Read(b[:])
+		if id := int64(binary.BigEndian.Uint64(b[:]) >> 11); id != 0 {
+			return id
+		}
+	}
+}
+
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
