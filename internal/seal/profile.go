@@ -11,32 +11,22 @@ import (
 )
 
 // DEK is the key of one epoch of a profile. It is kept in slots only, and never
-// bare. Its zero, and one that was cleared, may not be used.
-type DEK struct {
-	redacted
-	key *[]byte
-}
+// bare. The zero DEK, and one that was cleared, may not be used.
+type DEK struct{ hidden }
 
 // NewDEK makes a key at random.
 func NewDEK() DEK {
 	key := make([]byte, keySize)
 	rand.Read(key)
-	return DEK{key: &key}
+	return DEK{hide(key)}
 }
 
-// Clear overwrites the key, for every copy of d.
-func (d DEK) Clear() {
-	if d.key != nil {
-		clear(*d.key)
-		*d.key = nil
-	}
-}
-
-func (d DEK) bytes() []byte {
-	if d.key == nil || len(*d.key) != keySize {
+// key panics rather than seal with a key that everybody knows.
+func (d DEK) key() []byte {
+	if len(d.bytes()) != keySize {
 		panic("seal: a DEK is used that was never made, or after it was cleared")
 	}
-	return *d.key
+	return d.bytes()
 }
 
 // PlaceKind says what is sealed at a place.
@@ -74,12 +64,12 @@ const profileLabel = "profile-box"
 // Seal boxes plaintext so that it opens only with d and at place. Its only
 // failure is ErrTooLarge.
 func (d DEK) Seal(place Place, plaintext []byte) ([]byte, error) {
-	return seal(d.bytes(), profileLabel, 0, plaintext, place.Kind.limit(), place.context())
+	return seal(d.key(), profileLabel, 0, plaintext, place.Kind.limit(), place.context())
 }
 
 // Open returns what Seal boxed. Its only failure is ErrOpen.
 func (d DEK) Open(place Place, box []byte) ([]byte, error) {
-	return open(d.bytes(), profileLabel, 0, box, place.Kind.limit(), place.context())
+	return open(d.key(), profileLabel, 0, box, place.Kind.limit(), place.context())
 }
 
 // Manifest is all of a profile that its boxes do not say by themselves: which
@@ -104,7 +94,7 @@ type ManifestField struct {
 
 // Manifest returns the MAC of m under d. The order of m.Fields does not matter.
 func (d DEK) Manifest(m Manifest) []byte {
-	key := must(hkdf.Key(sha512.New, d.bytes(), nil, string(tuple("manifest")), keySize))
+	key := must(hkdf.Key(sha512.New, d.key(), nil, string(tuple("manifest")), keySize))
 	defer clear(key)
 	return mac(key, m.tuple())
 }

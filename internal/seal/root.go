@@ -87,7 +87,7 @@ func (k *rootKey) line(version uint32) []byte {
 // NewRoot makes a root key, version 1, and the line that keeps it.
 func NewRoot() (root *Root, line []byte) {
 	root = &Root{}
-	root.ring.Store(&ring{active: 1})
+	root.ring.Store(&ring{active: 1, keys: map[uint32]*rootKey{}})
 	_, line = root.AddNew()
 	return root, line
 }
@@ -104,7 +104,10 @@ func ParseRoot(text []byte) (*Root, error) {
 	return root, nil
 }
 
-const rootPrefix = "kwroot1"
+const (
+	rootPrefix     = "kwroot1"
+	maxRootVersion = 1<<31 - 1
+)
 
 // parseRoot never quotes the text in an error: a key may stand anywhere in it.
 func parseRoot(text []byte) (map[uint32]*rootKey, error) {
@@ -135,8 +138,8 @@ func parseRootLine(fields [][]byte) (uint32, *rootKey, error) {
 		return 0, nil, errors.New("it is not of the form: " + rootPrefix + " VERSION ID BASE64")
 	}
 	version, err := strconv.ParseUint(string(fields[1]), 10, 32)
-	if err != nil || version == 0 || strconv.FormatUint(version, 10) != string(fields[1]) {
-		return 0, nil, errors.New("the version is not a number from 1 to 4294967295")
+	if err != nil || version == 0 || version > maxRootVersion || strconv.FormatUint(version, 10) != string(fields[1]) {
+		return 0, nil, fmt.Errorf("the version is not a number from 1 to %d", maxRootVersion)
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(string(fields[3]))
 	if err != nil {
@@ -156,11 +159,11 @@ func parseRootLine(fields [][]byte) (uint32, *rootKey, error) {
 // version already.
 func addKey(keys map[uint32]*rootKey, version uint32, key *rootKey) error {
 	if _, ok := keys[version]; ok {
-		return fmt.Errorf("there is another key of version %d", version)
+		return fmt.Errorf("there is a key of version %d already", version)
 	}
 	for v, k := range keys {
 		if k.id == key.id {
-			return fmt.Errorf("the key of version %d is that of version %d again", version, v)
+			return fmt.Errorf("version %d has the same key as version %d", version, v)
 		}
 	}
 	keys[version] = key
@@ -173,9 +176,6 @@ func (r *Root) update(edit func(next *ring) error) error {
 	defer r.change.Unlock()
 	now := r.ring.Load()
 	next := &ring{active: now.active, keys: maps.Clone(now.keys)}
-	if next.keys == nil {
-		next.keys = map[uint32]*rootKey{}
-	}
 	if err := edit(next); err != nil {
 		return err
 	}
@@ -189,15 +189,15 @@ func (r *Root) AddNew() (version uint32, line []byte) {
 	raw := make([]byte, keySize)
 	rand.Read(raw)
 	key := newRootKey(raw)
-	must(0, r.update(func(next *ring) error {
+	_ = r.update(func(next *ring) error {
 		for v := range next.keys {
 			version = max(version, v)
 		}
 		version++
-		line = key.line(version)
-		return addKey(next.keys, version, key)
-	}))
-	return version, line
+		next.keys[version] = key
+		return nil
+	})
+	return version, key.line(version)
 }
 
 // Merge adds the versions in text that r has not. It adds none of them if one

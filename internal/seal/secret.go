@@ -8,44 +8,54 @@ import (
 const placeholder = "[redacted]"
 
 // redacted makes the type that embeds it print as a placeholder, whatever
-// prints it. It does not reach a secret in an unexported field of another
-// struct, which fmt reads without asking: hence every secret also sits behind
-// a pointer.
+// prints it.
 type redacted struct{}
 
 func (redacted) String() string               { return placeholder }
 func (redacted) Format(w fmt.State, _ rune)   { _, _ = io.WriteString(w, placeholder) }
 func (redacted) MarshalText() ([]byte, error) { return []byte(placeholder), nil }
 
-// Secret is a text that nothing prints. Reveal and Bytes are the only ways to
-// it. The zero Secret is the empty text.
-type Secret struct {
+// hidden holds a secret and does not print it. fmt asks no method of what sits
+// in another struct's unexported field; it stops at a pointer there, but with a
+// verb that does not fit it follows one. Hence two.
+type hidden struct {
 	redacted
-	text *[]byte
+	at **[]byte
 }
+
+func hide(secret []byte) hidden {
+	p := &secret
+	return hidden{at: &p}
+}
+
+// bytes returns the secret itself, or nil if there is none.
+func (h hidden) bytes() []byte {
+	if h.at == nil {
+		return nil
+	}
+	return **h.at
+}
+
+// Clear overwrites the secret, also for every copy of h.
+func (h hidden) Clear() {
+	if h.at != nil {
+		clear(**h.at)
+		**h.at = nil
+	}
+}
+
+// Secret is a text that nothing prints. Reveal and Bytes are the only ways to
+// it. The zero Secret, and one that was cleared, is the empty text.
+type Secret struct{ hidden }
 
 // NewSecret makes a Secret of a copy of text.
 func NewSecret[T ~string | ~[]byte](text T) Secret {
-	b := append([]byte(nil), text...)
-	return Secret{text: &b}
+	return Secret{hide(append([]byte(nil), text...))}
 }
 
-// Reveal returns the text. The copy cannot be cleared; prefer Bytes where it
+// Reveal returns the text. This copy cannot be cleared; prefer Bytes where it
 // will do.
-func (s Secret) Reveal() string { return string(s.Bytes()) }
+func (s Secret) Reveal() string { return string(s.bytes()) }
 
 // Bytes returns the text itself, not a copy.
-func (s Secret) Bytes() []byte {
-	if s.text == nil {
-		return nil
-	}
-	return *s.text
-}
-
-// Clear overwrites the text, for every copy of s; s is then the empty text.
-func (s Secret) Clear() {
-	if s.text != nil {
-		clear(*s.text)
-		*s.text = nil
-	}
-}
+func (s Secret) Bytes() []byte { return s.bytes() }

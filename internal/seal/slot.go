@@ -48,7 +48,7 @@ func (r *Root) SealSlot(tok AuthToken, place SlotPlace, dek DEK) (Slot, error) {
 	context := place.context()
 	kek := slotKey(tok, salt, context)
 	defer clear(kek)
-	inner, err := seal(kek, slotLabel, 0, dek.bytes(), keySize, context)
+	inner, err := seal(kek, slotLabel, 0, dek.key(), keySize, context)
 	if err != nil {
 		return Slot{}, err
 	}
@@ -77,7 +77,7 @@ func (r *Root) OpenSlot(tok AuthToken, place SlotPlace, slot Slot) (DEK, error) 
 	if err != nil || len(key) != keySize {
 		return DEK{}, ErrOpen
 	}
-	return DEK{key: &key}, nil
+	return DEK{hide(key)}, nil
 }
 
 // spend does the decryption that a failed outer layer has skipped, and returns

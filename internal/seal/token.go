@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 )
 
 // An auth token is: prefix, locator, secret, CRC-32.
@@ -19,19 +20,16 @@ const (
 )
 
 // AuthToken is what its holder opens one profile of one agent with. The zero
-// AuthToken may not be used.
-type AuthToken struct {
-	redacted
-	raw *[tokenSize]byte
-}
+// AuthToken, and one that was cleared, may not be used.
+type AuthToken struct{ hidden }
 
 // NewAuthToken makes a token at random.
 func NewAuthToken() AuthToken {
-	var raw [tokenSize]byte
-	must(base64.RawURLEncoding.Decode(raw[:], []byte(tokenPrefix)))
+	raw := make([]byte, tokenSize)
+	must(base64.RawURLEncoding.Decode(raw, []byte(tokenPrefix)))
 	rand.Read(raw[locatorAt:checksumAt])
 	binary.BigEndian.PutUint32(raw[checksumAt:], crc32.ChecksumIEEE(raw[:checksumAt]))
-	return AuthToken{raw: &raw}
+	return AuthToken{hide(raw)}
 }
 
 // ParseAuthToken reads what Reveal wrote. The checksum finds a token that was
@@ -41,21 +39,19 @@ func ParseAuthToken(text string) (AuthToken, error) {
 		return AuthToken{}, ErrToken
 	}
 	// The decoder passes over line breaks: a text that holds one comes out short.
-	var raw [tokenSize]byte
-	n, err := base64.RawURLEncoding.Strict().Decode(raw[:], []byte(text))
+	raw := make([]byte, tokenSize)
+	n, err := base64.RawURLEncoding.Strict().Decode(raw, []byte(text))
 	if err != nil || n != tokenSize || binary.BigEndian.Uint32(raw[checksumAt:]) != crc32.ChecksumIEEE(raw[:checksumAt]) {
 		return AuthToken{}, ErrToken
 	}
-	return AuthToken{raw: &raw}, nil
+	return AuthToken{hide(raw)}, nil
 }
 
 // Reveal returns the token's text, 60 characters of base64url.
-func (t AuthToken) Reveal() string { return base64.RawURLEncoding.EncodeToString(t.raw[:]) }
+func (t AuthToken) Reveal() string { return base64.RawURLEncoding.EncodeToString(t.bytes()) }
 
 // Locator returns the part of the token by which its slot is found. It is no
 // secret.
-func (t AuthToken) Locator() []byte {
-	return append([]byte(nil), t.raw[locatorAt:tokenSecretAt]...)
-}
+func (t AuthToken) Locator() []byte { return slices.Clone(t.bytes()[locatorAt:tokenSecretAt]) }
 
-func (t AuthToken) secret() []byte { return t.raw[tokenSecretAt:checksumAt] }
+func (t AuthToken) secret() []byte { return t.bytes()[tokenSecretAt:checksumAt] }
