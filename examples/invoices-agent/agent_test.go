@@ -351,7 +351,7 @@ func TestOnlySignedRunsAreTaken(t *testing.T) {
 			t.Errorf("garbage without a signature: %d %q, want 401", status, a.Error)
 		}
 
-		several := altered("webhook-signature", "v1,b2xk v1a,eHg= "+signature)
+		several := altered("webhook-signature", "v1,b2xk "+signature+" v1a,eHg= v1,bmV3")
 		status, a := post(t, address, body, several)
 		if status != http.StatusOK {
 			t.Fatalf("a good signature among others: %d %q", status, a.Error)

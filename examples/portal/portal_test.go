@@ -257,6 +257,7 @@ func TestAFormFromElsewhereIsRefused(t *testing.T) {
 	v.client = v.browser()
 	wantStatus(t, "form without its cookie", v.post("/login", good), http.StatusForbidden)
 	wantStatus(t, "empty form without a cookie", v.post("/login", nil), http.StatusForbidden)
+	wantStatus(t, "empty form with an empty cookie", v.post("/login", nil, "Cookie", "portal_form="), http.StatusForbidden)
 	v.client = mine
 
 	wantStatus(t, "the form itself", v.post("/login", good), http.StatusSeeOther)
