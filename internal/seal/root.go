@@ -58,6 +58,14 @@ type ring struct {
 	keys   map[uint32]*rootKey
 }
 
+func (r *ring) key(version uint32) (*rootKey, error) {
+	key, ok := r.keys[version]
+	if !ok {
+		return nil, fmt.Errorf("%w: %d", ErrRootVersion, version)
+	}
+	return key, nil
+}
+
 type rootKey struct {
 	id      string
 	key     []byte
@@ -193,6 +201,9 @@ func (r *Root) AddNew() (version uint32, line []byte) {
 		for v := range next.keys {
 			version = max(version, v)
 		}
+		if version == maxRootVersion {
+			panic("seal: no version is left for another root key")
+		}
 		version++
 		next.keys[version] = key
 		return nil
@@ -226,11 +237,9 @@ func (r *Root) Active() uint32 { return r.ring.Load().active }
 // SetActive makes version the one that new boxes and tags are made with.
 func (r *Root) SetActive(version uint32) error {
 	return r.update(func(next *ring) error {
-		if _, ok := next.keys[version]; !ok {
-			return fmt.Errorf("%w: %d", ErrRootVersion, version)
-		}
 		next.active = version
-		return nil
+		_, err := next.key(version)
+		return err
 	})
 }
 
@@ -242,8 +251,8 @@ func (r *Root) Versions() []uint32 {
 // ID returns the public name of a version's key, from which nothing of the key
 // can be told: "" if that version is not held.
 func (r *Root) ID(version uint32) string {
-	key, ok := r.ring.Load().keys[version]
-	if !ok {
+	key, err := r.ring.Load().key(version)
+	if err != nil {
 		return ""
 	}
 	return key.id
@@ -252,14 +261,12 @@ func (r *Root) ID(version uint32) string {
 // Remove forgets a version. The active one cannot be removed.
 func (r *Root) Remove(version uint32) error {
 	return r.update(func(next *ring) error {
-		if _, ok := next.keys[version]; !ok {
-			return fmt.Errorf("%w: %d", ErrRootVersion, version)
-		}
 		if version == next.active {
 			return fmt.Errorf("root key: version %d is active", version)
 		}
+		_, err := next.key(version)
 		delete(next.keys, version)
-		return nil
+		return err
 	})
 }
 
@@ -288,9 +295,9 @@ func (r *Root) Open(use Use, box []byte, context ...[]byte) ([]byte, error) {
 	if version == 0 {
 		return nil, ErrOpen
 	}
-	key, ok := r.ring.Load().keys[version]
-	if !ok {
-		return nil, fmt.Errorf("%w: %d", ErrRootVersion, version)
+	key, err := r.ring.Load().key(version)
+	if err != nil {
+		return nil, err
 	}
 	return open(key.subkey(use), string(use), version, box, MaxSession, context)
 }

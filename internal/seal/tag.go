@@ -3,7 +3,6 @@ package seal
 import (
 	"crypto/hmac"
 	"crypto/sha512"
-	"fmt"
 )
 
 // Tag vouches for fields with the active root key: who can write to the
@@ -17,9 +16,9 @@ func (r *Root) Tag(use Use, fields ...[]byte) (version uint32, tag []byte) {
 // CheckTag returns nil if tag was made by Tag for exactly these fields,
 // ErrRootVersion if the key it was made with is not held, else ErrTag.
 func (r *Root) CheckTag(use Use, version uint32, tag []byte, fields ...[]byte) error {
-	key, ok := r.ring.Load().keys[version]
-	if !ok {
-		return fmt.Errorf("%w: %d", ErrRootVersion, version)
+	key, err := r.ring.Load().key(version)
+	if err != nil {
+		return err
 	}
 	if !hmac.Equal(tag, key.tag(use, version, fields)) {
 		return ErrTag

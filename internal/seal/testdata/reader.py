@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import struct
 import sys
 import zlib
@@ -289,6 +290,31 @@ def open_profile(p):
     return values, read(b"session", b"", p["session_revision"], session) if session else None
 
 
+# --- API keys, refresh tokens -----------------------------------------------
+
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def check_api_key(text):
+    if not re.fullmatch(r"[a-z][a-z0-9]{1,9}_(live|temp)_[0-9A-Za-z]{38}", text):
+        raise Refused("form")
+    number = 0
+    for c in text[-6:]:
+        number = 62 * number + BASE62.index(c)
+    if number != zlib.crc32(text[:-6].encode()):
+        raise Refused("checksum")
+
+
+def parse_refresh_token(text, family_key):
+    """Returns family and number."""
+    raw = decode64(text, lambda t: base64.urlsafe_b64decode(t + "="), lambda b: base64.urlsafe_b64encode(b).rstrip(b"="))
+    if len(raw) != 53 or raw[0] != 1:
+        raise Refused("form")
+    if not hmac.compare_digest(mac(family_key, tuple_(b"refresh-token", raw[:1], raw[1:17], raw[17:21])), raw[21:]):
+        raise Refused("MAC")
+    return raw[1:17], struct.unpack(">I", raw[17:21])[0]
+
+
 # --- the vectors ------------------------------------------------------------
 
 def main(path):
@@ -380,6 +406,17 @@ def main(path):
         good("session", session.hex() if session else None, v.get("session_plaintext"))
     for v in vectors["bad_profiles"]:
         bad(v["why"], open_profile, v)
+
+    for v in vectors["api_keys"]:
+        good("API key", check_api_key(v["text"]), None)
+    for v in vectors["bad_api_keys"]:
+        bad(v["why"], check_api_key, v["text"])
+
+    for v in vectors["refresh_tokens"]:
+        family, number = parse_refresh_token(v["text"], bytes.fromhex(v["family_key"]))
+        good("refresh token", [family.hex(), number], [v["family"], v["number"]])
+    for v in vectors["bad_refresh_tokens"]:
+        bad(v["why"], parse_refresh_token, v["text"], bytes.fromhex(v["family_key"]))
 
     two = vectors["two_keys"]
     label, context = two["label"].encode(), unhex(two["context"])
