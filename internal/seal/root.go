@@ -182,12 +182,12 @@ func addKey(keys map[uint32]*rootKey, version uint32, key *rootKey) error {
 func (r *Root) update(edit func(next *ring) error) error {
 	r.change.Lock()
 	defer r.change.Unlock()
-	now := r.ring.Load()
-	next := &ring{active: now.active, keys: maps.Clone(now.keys)}
-	if err := edit(next); err != nil {
+	next := *r.ring.Load()
+	next.keys = maps.Clone(next.keys)
+	if err := edit(&next); err != nil {
 		return err
 	}
-	r.ring.Store(next)
+	r.ring.Store(&next)
 	return nil
 }
 
@@ -251,11 +251,10 @@ func (r *Root) Versions() []uint32 {
 // ID returns the public name of a version's key, from which nothing of the key
 // can be told: "" if that version is not held.
 func (r *Root) ID(version uint32) string {
-	key, err := r.ring.Load().key(version)
-	if err != nil {
-		return ""
+	if key, err := r.ring.Load().key(version); err == nil {
+		return key.id
 	}
-	return key.id
+	return ""
 }
 
 // Remove forgets a version. The active one cannot be removed.
