@@ -63,14 +63,14 @@ func BenchmarkBareHKDFGCM(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var places [][]byte
+	var places []string
 	for _, f := range m.Fields {
-		places = append(places, boxPlace(profileLabel, 0, Place{ValuePlace, organization, agent, profile, f.Name, f.Revision, 1}.context()))
+		places = append(places, string(Place{ValuePlace, organization, agent, profile, f.Name, f.Revision, 1}.tuple()))
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		for i, f := range m.Fields {
-			key, err := hkdf.Key(sha512.New, dek.bytes(), f.Box[saltAt:commitmentAt], string(places[i]), keySize+commitmentSize)
+			key, err := hkdf.Key(sha512.New, dek.bytes(), f.Box[saltAt:commitmentAt], places[i], keySize+commitmentSize)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -82,7 +82,7 @@ func BenchmarkBareHKDFGCM(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := aead.Open(nil, nil, f.Box[nonceAt:], places[i]); err != nil {
+			if _, err := aead.Open(nil, nil, f.Box[nonceAt:], []byte(places[i])); err != nil {
 				b.Fatal(err)
 			}
 		}

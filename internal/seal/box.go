@@ -35,12 +35,11 @@ func BoxVersion(box []byte) uint32 {
 	return binary.BigEndian.Uint32(box[1:])
 }
 
-// seal boxes plaintext so that only parent opens it, and only under the same
-// label, root version and context.
+// seal boxes plaintext so that only parent opens it, and only at place.
 //
 // The salt is new at every write, so a derived key seals once and the random
 // nonce can meet no other under it.
-func seal(parent []byte, label string, version uint32, plaintext []byte, limit int, context [][]byte) ([]byte, error) {
+func seal(parent []byte, version uint32, place tuple, plaintext []byte, limit int) ([]byte, error) {
 	if len(plaintext) > limit {
 		return nil, ErrTooLarge
 	}
@@ -50,7 +49,6 @@ func seal(parent []byte, label string, version uint32, plaintext []byte, limit i
 	binary.BigEndian.PutUint32(box[1:], version)
 	rand.Read(box[saltAt:commitmentAt])
 
-	place := boxPlace(label, version, context)
 	key, commitment := boxKey(parent, box[saltAt:commitmentAt], place)
 	defer clear(key)
 	copy(box[commitmentAt:], commitment)
@@ -65,11 +63,10 @@ func seal(parent []byte, label string, version uint32, plaintext []byte, limit i
 // AES-GCM does not commit to its key: one ciphertext can be made to open under
 // two. The commitment is therefore compared first, and a box that fails it is
 // never decrypted.
-func open(parent []byte, label string, version uint32, box []byte, limit int, context [][]byte) ([]byte, error) {
+func open(parent []byte, version uint32, place tuple, box []byte, limit int) ([]byte, error) {
 	if len(box) < overhead || len(box) > overhead+paddedSize(limit) || box[0] != format || BoxVersion(box) != version {
 		return nil, ErrOpen
 	}
-	place := boxPlace(label, version, context)
 	key, commitment := boxKey(parent, box[saltAt:commitmentAt], place)
 	defer clear(key)
 	if subtle.ConstantTimeCompare(commitment, box[commitmentAt:nonceAt]) != 1 {
@@ -82,15 +79,13 @@ func open(parent []byte, label string, version uint32, box []byte, limit int, co
 	return unpad(padded, limit)
 }
 
-// boxPlace is where a box belongs: the input to its key, and once more its
-// associated data.
-func boxPlace(label string, version uint32, context [][]byte) []byte {
-	elements := make([][]byte, 0, 16)
-	elements = append(elements, []byte{format}, word(version))
-	return tuple(label, append(elements, context...)...)
+// boxPlace begins the tuple of where a box belongs, which is the input to its
+// key and once more its associated data. The context comes next.
+func boxPlace(label string, version uint32) tuple {
+	return newTuple(label).bytes([]byte{format}).word(version)
 }
 
-func boxKey(parent, salt, place []byte) (key, commitment []byte) {
+func boxKey(parent, salt []byte, place tuple) (key, commitment []byte) {
 	both := must(hkdf.Key(sha512.New, parent, salt, string(place), keySize+commitmentSize))
 	return both[:keySize], both[keySize:]
 }

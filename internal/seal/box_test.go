@@ -54,7 +54,7 @@ func TestTheCommitmentRefusesACiphertextThatOpensUnderTwoKeys(t *testing.T) {
 		t.Fatal("the two boxes differ in more than their commitments")
 	}
 	for _, o := range v.Opens {
-		place := boxPlace(v.Label, 0, plain(v.Context))
+		place := boxPlace(v.Label, 0).all(plain(v.Context))
 		key, _ := boxKey(o.Key, o.Box[saltAt:commitmentAt], place)
 		padded, err := gcm(key).Open(nil, nil, o.Box[nonceAt:], place)
 		if err != nil {
@@ -65,13 +65,13 @@ func TestTheCommitmentRefusesACiphertextThatOpensUnderTwoKeys(t *testing.T) {
 			t.Fatalf("without commitments: %x, %v, want %x", got, err, o.Plaintext)
 		}
 
-		got, err = open(o.Key, v.Label, 0, o.Box, MaxValue, plain(v.Context))
+		got, err = open(o.Key, 0, place, o.Box, MaxValue)
 		if err != nil || !bytes.Equal(got, o.Plaintext) {
 			t.Errorf("under its own key: %x, %v, want %x", got, err, o.Plaintext)
 		}
 	}
 	for _, crossed := range [][2]hexBytes{{a.Key, b.Box}, {b.Key, a.Box}} {
-		if _, err := open(crossed[0], v.Label, 0, crossed[1], MaxValue, plain(v.Context)); !errors.Is(err, ErrOpen) {
+		if _, err := open(crossed[0], 0, boxPlace(v.Label, 0).all(plain(v.Context)), crossed[1], MaxValue); !errors.Is(err, ErrOpen) {
 			t.Errorf("under the other key: %v, want ErrOpen", err)
 		}
 	}
@@ -133,7 +133,7 @@ func TestSizesAreBounded(t *testing.T) {
 	// A value that somebody sealed past the limit does not open either, though
 	// its padding makes it no larger than the largest that may be.
 	place := Place{Kind: ValuePlace}
-	box, err := seal(dek.bytes(), profileLabel, 0, make([]byte, MaxValue+1), MaxSession, place.context())
+	box, err := seal(dek.bytes(), 0, place.tuple(), make([]byte, MaxValue+1), MaxSession)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,11 +144,11 @@ func TestSizesAreBounded(t *testing.T) {
 
 func TestAnAbsurdBoxCostsNothing(t *testing.T) {
 	dek := NewDEK()
-	context := Place{Kind: ValuePlace}.context()
+	place := Place{Kind: ValuePlace}.tuple()
 	huge := make([]byte, overhead+paddedSize(MaxValue)+1)
 	huge[0] = format
 	allocs := testing.AllocsPerRun(10, func() {
-		if _, err := open(dek.bytes(), profileLabel, 0, huge, MaxValue, context); !errors.Is(err, ErrOpen) {
+		if _, err := open(dek.bytes(), 0, place, huge, MaxValue); !errors.Is(err, ErrOpen) {
 			t.Fatalf("%v, want ErrOpen", err)
 		}
 	})
@@ -211,10 +211,11 @@ func FuzzTuple(f *testing.F) {
 	f.Add("a", []byte{}, []byte{}, "a", []byte{}, []byte{0})
 	f.Fuzz(func(t *testing.T, l1 string, a1, b1 []byte, l2 string, a2, b2 []byte) {
 		same := l1 == l2 && bytes.Equal(a1, a2) && bytes.Equal(b1, b2)
-		if bytes.Equal(tuple(l1, a1, b1), tuple(l2, a2, b2)) != same {
+		one := newTuple(l1).bytes(a1).bytes(b1)
+		if bytes.Equal(one, newTuple(l2).bytes(a2).bytes(b2)) != same {
 			t.Errorf("(%q %x %x) and (%q %x %x)", l1, a1, b1, l2, a2, b2)
 		}
-		if bytes.Equal(tuple(l1, a1, b1), tuple(l1, append(slices.Clone(a1), b1...))) {
+		if bytes.Equal(one, newTuple(l1).bytes(append(slices.Clone(a1), b1...))) {
 			t.Errorf("(%q %x %x) and the same with its ends joined", l1, a1, b1)
 		}
 	})

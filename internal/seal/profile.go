@@ -52,24 +52,21 @@ type Place struct {
 	Revision, Epoch                     uint64
 }
 
-func (p Place) context() [][]byte {
-	return [][]byte{
-		Text(string(p.Kind)), Text(p.Organization), Text(p.Agent), Text(p.Profile), Text(p.Field),
-		Uint(p.Revision), Uint(p.Epoch),
-	}
+func (p Place) tuple() tuple {
+	return boxPlace("profile-box", 0).
+		text(string(p.Kind)).text(p.Organization).text(p.Agent).text(p.Profile).text(p.Field).
+		number(p.Revision).number(p.Epoch)
 }
-
-const profileLabel = "profile-box"
 
 // Seal boxes plaintext so that it opens only with d and at place. Its only
 // failure is ErrTooLarge.
 func (d DEK) Seal(place Place, plaintext []byte) ([]byte, error) {
-	return seal(d.key(), profileLabel, 0, plaintext, place.Kind.limit(), place.context())
+	return seal(d.key(), 0, place.tuple(), plaintext, place.Kind.limit())
 }
 
 // Open returns what Seal boxed. Its only failure is ErrOpen.
 func (d DEK) Open(place Place, box []byte) ([]byte, error) {
-	return open(d.key(), profileLabel, 0, box, place.Kind.limit(), place.context())
+	return open(d.key(), 0, place.tuple(), box, place.Kind.limit())
 }
 
 // Manifest is all of a profile that its boxes do not say by themselves: which
@@ -94,7 +91,7 @@ type ManifestField struct {
 
 // Manifest returns the MAC of m under d. The order of m.Fields does not matter.
 func (d DEK) Manifest(m Manifest) []byte {
-	key := must(hkdf.Key(sha512.New, d.key(), nil, string(tuple("manifest")), keySize))
+	key := must(hkdf.Key(sha512.New, d.key(), nil, string(newTuple("manifest")), keySize))
 	defer clear(key)
 	return mac(key, m.tuple())
 }
@@ -109,26 +106,25 @@ func (d DEK) CheckManifest(m Manifest, sum []byte) error {
 
 // tuple puts the fields in the order of their names' bytes: the order in which
 // a database lists them is not the same in every database.
-func (m Manifest) tuple() []byte {
+func (m Manifest) tuple() tuple {
 	fields := slices.Clone(m.Fields)
 	slices.SortFunc(fields, func(a, b ManifestField) int { return cmp.Compare(a.Name, b.Name) })
 
-	elements := make([][]byte, 0, 10+3*len(fields))
-	elements = append(elements,
-		[]byte{format}, Text(m.Organization), Text(m.Agent), Text(m.Profile),
-		Uint(m.Epoch), Uint(m.Revision), Flag(m.KeepSession), Text(m.Destination),
-		Uint(m.SessionRevision), digest(m.Session))
+	t := newTuple("manifest").bytes([]byte{format}).
+		text(m.Organization).text(m.Agent).text(m.Profile).
+		number(m.Epoch).number(m.Revision).bytes(Flag(m.KeepSession)).text(m.Destination).
+		number(m.SessionRevision).digest(m.Session)
 	for _, f := range fields {
-		elements = append(elements, Text(f.Name), Uint(f.Revision), digest(f.Box))
+		t = t.text(f.Name).number(f.Revision).digest(f.Box)
 	}
-	return tuple("manifest", elements...)
+	return t
 }
 
-// digest is empty where there is no box.
-func digest(box []byte) []byte {
+// digest writes the SHA-256 of a box; nothing where there is none.
+func (t tuple) digest(box []byte) tuple {
 	if len(box) == 0 {
-		return nil
+		return t.bytes(nil)
 	}
 	sum := sha256.Sum256(box)
-	return sum[:]
+	return t.bytes(sum[:])
 }

@@ -75,7 +75,7 @@ type rootKey struct {
 
 func newRootKey(key []byte) *rootKey {
 	prk := must(hkdf.Extract(sha512.New, key, []byte("keyward root 1")))
-	id := must(hkdf.Expand(sha512.New, prk, string(tuple("root-id")), 8))
+	id := must(hkdf.Expand(sha512.New, prk, string(newTuple("root-id")), 8))
 	return &rootKey{id: hex.EncodeToString(id), key: key, prk: prk}
 }
 
@@ -83,7 +83,7 @@ func (k *rootKey) subkey(use Use) []byte {
 	if sub, ok := k.subkeys.Load(use); ok {
 		return sub.([]byte)
 	}
-	sub := must(hkdf.Expand(sha512.New, k.prk, string(tuple(string(use))), keySize))
+	sub := must(hkdf.Expand(sha512.New, k.prk, string(newTuple(string(use))), keySize))
 	k.subkeys.Store(use, sub)
 	return sub
 }
@@ -284,7 +284,8 @@ func (r *Root) Text() []byte {
 // same use and context. Its only failure is ErrTooLarge.
 func (r *Root) Seal(use Use, plaintext []byte, context ...[]byte) ([]byte, error) {
 	ring := r.ring.Load()
-	return seal(ring.keys[ring.active].subkey(use), string(use), ring.active, plaintext, MaxSession, context)
+	place := boxPlace(string(use), ring.active).all(context)
+	return seal(ring.keys[ring.active].subkey(use), ring.active, place, plaintext, MaxSession)
 }
 
 // Open returns what Seal boxed. It fails with ErrRootVersion if the box names a
@@ -298,7 +299,7 @@ func (r *Root) Open(use Use, box []byte, context ...[]byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(key.subkey(use), string(use), version, box, MaxSession, context)
+	return open(key.subkey(use), version, boxPlace(string(use), version).all(context), box, MaxSession)
 }
 
 // Reseal opens box and seals what is in it again, under the active version.

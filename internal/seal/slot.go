@@ -4,6 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha512"
+	"encoding/binary"
 	"errors"
 	"strings"
 )
@@ -48,7 +49,7 @@ func (r *Root) SealSlot(tok AuthToken, place SlotPlace, dek DEK) (Slot, error) {
 	context := place.context()
 	kek := slotKey(tok, salt, context)
 	defer clear(kek)
-	inner, err := seal(kek, slotLabel, 0, dek.key(), keySize, context)
+	inner, err := seal(kek, 0, boxPlace(slotLabel, 0).all(context), dek.key(), keySize)
 	if err != nil {
 		return Slot{}, err
 	}
@@ -73,7 +74,7 @@ func (r *Root) OpenSlot(tok AuthToken, place SlotPlace, slot Slot) (DEK, error) 
 	}
 	kek := slotKey(tok, slot.Salt, context)
 	defer clear(kek)
-	key, err := open(kek, slotLabel, 0, inner, keySize, context)
+	key, err := open(kek, 0, boxPlace(slotLabel, 0).all(context), inner, keySize)
 	if err != nil || len(key) != keySize {
 		return DEK{}, ErrOpen
 	}
@@ -98,7 +99,7 @@ func (r *Root) DummySlot(tok AuthToken) error {
 	place := SlotPlace{Kind: SlotOwner, Organization: id, Agent: id, Profile: id}
 	sealed := make([]byte, overhead+paddedSize(overhead+paddedSize(keySize)))
 	sealed[0] = format
-	copy(sealed[1:], word(r.Active()))
+	binary.BigEndian.PutUint32(sealed[1:], r.Active())
 	_, err := r.OpenSlot(tok, place, Slot{Salt: make([]byte, saltSize), Sealed: sealed})
 	return err
 }
@@ -113,5 +114,5 @@ func (r *Root) ResealSlot(place SlotPlace, slot Slot) (Slot, error) {
 func slotKey(tok AuthToken, salt []byte, context [][]byte) []byte {
 	prk := must(hkdf.Extract(sha512.New, tok.secret(), salt))
 	defer clear(prk)
-	return must(hkdf.Expand(sha512.New, prk, string(tuple("slot-kek", context...)), keySize))
+	return must(hkdf.Expand(sha512.New, prk, string(newTuple("slot-kek").all(context)), keySize))
 }

@@ -21,23 +21,29 @@ func Flag(b bool) []byte {
 	return []byte{0}
 }
 
-// word writes the 4 bytes of a root version.
-func word(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+// tuple is a list of elements, written so that no two lists look alike: their
+// count, then each with its length before it. It is written in place: what a
+// method was called on must not be used again.
+type tuple []byte
 
-// tuple writes a label and its elements so that no two lists look alike: their
-// count, then each with its length before it.
-func tuple(label string, elements ...[]byte) []byte {
-	size := 4 + 4 + len(label)
+func newTuple(label string) tuple {
+	return make(tuple, 4, 256).text(label)
+}
+
+func (t tuple) text(s string) tuple   { return append(t.next(len(s)), s...) }
+func (t tuple) bytes(b []byte) tuple  { return append(t.next(len(b)), b...) }
+func (t tuple) word(n uint32) tuple   { return binary.BigEndian.AppendUint32(t.next(4), n) }
+func (t tuple) number(n uint64) tuple { return binary.BigEndian.AppendUint64(t.next(8), n) }
+
+func (t tuple) all(elements [][]byte) tuple {
 	for _, e := range elements {
-		size += 4 + len(e)
-	}
-	t := make([]byte, 0, size)
-	t = binary.BigEndian.AppendUint32(t, uint32(1+len(elements)))
-	t = binary.BigEndian.AppendUint32(t, uint32(len(label)))
-	t = append(t, label...)
-	for _, e := range elements {
-		t = binary.BigEndian.AppendUint32(t, uint32(len(e)))
-		t = append(t, e...)
+		t = t.bytes(e)
 	}
 	return t
+}
+
+// next counts one more element, and writes its length.
+func (t tuple) next(length int) tuple {
+	binary.BigEndian.PutUint32(t, binary.BigEndian.Uint32(t)+1)
+	return binary.BigEndian.AppendUint32(t, uint32(length))
 }

@@ -39,10 +39,15 @@ type vectors struct {
 		Why    string
 		Padded hexBytes
 	} `json:"bad_padding"`
-	Boxes      []boxVector
-	BadBoxes   []boxVector `json:"bad_boxes"`
-	Tags       []tagVector
-	BadTags    []tagVector `json:"bad_tags"`
+	Boxes    []boxVector
+	BadBoxes []boxVector `json:"bad_boxes"`
+	Tags     []tagVector
+	BadTags  []tagVector `json:"bad_tags"`
+	Digests  []struct {
+		Label  string
+		Fields []hexBytes
+		Digest hexBytes
+	}
 	AuthTokens []struct {
 		Text            string
 		Locator, Secret hexBytes
@@ -161,7 +166,7 @@ func readVectors(tb testing.TB) *vectors {
 
 func TestVectorsOfTuples(t *testing.T) {
 	for _, v := range readVectors(t).Tuples {
-		if got := tuple(string(v.Elements[0]), plain(v.Elements[1:])...); !bytes.Equal(got, v.Tuple) {
+		if got := newTuple(string(v.Elements[0])).all(plain(v.Elements[1:])); !bytes.Equal(got, v.Tuple) {
 			t.Errorf("tuple %x = %x, want %x", v.Elements, got, v.Tuple)
 		}
 	}
@@ -235,12 +240,12 @@ func TestVectorsOfBoxes(t *testing.T) {
 func (v boxVector) open(t *testing.T, box []byte) ([]byte, error) {
 	t.Helper()
 	if v.Root == "" {
-		return open(v.Key, v.Label, 0, box, MaxSession, plain(v.Context))
+		return open(v.Key, 0, boxPlace(v.Label, 0).all(plain(v.Context)), box, MaxSession)
 	}
 	return parse(t, v.Root).Open(Use(v.Label), box, plain(v.Context)...)
 }
 
-func TestVectorsOfTags(t *testing.T) {
+func TestVectorsOfTagsAndDigests(t *testing.T) {
 	all := readVectors(t)
 	for _, v := range all.Tags {
 		root := parse(t, v.Root)
@@ -258,6 +263,11 @@ func TestVectorsOfTags(t *testing.T) {
 		err := parse(t, v.Root).CheckTag(v.Label, v.Version, v.Tag, plain(v.Fields)...)
 		if !errors.Is(err, ErrTag) && !errors.Is(err, ErrRootVersion) {
 			t.Errorf("%s: %v, want ErrTag or ErrRootVersion", v.Why, err)
+		}
+	}
+	for _, v := range all.Digests {
+		if got := Digest(v.Label, plain(v.Fields)...); !bytes.Equal(got, v.Digest) {
+			t.Errorf("%s: digest %x, want %x", v.Label, got, v.Digest)
 		}
 	}
 }

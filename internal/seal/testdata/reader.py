@@ -387,6 +387,9 @@ def main(path):
     for v in vectors["bad_tags"]:
         bad(v["why"], read_tag, v)
 
+    for v in vectors["digests"]:
+        good("digest", hashlib.sha256(tuple_(v["label"].encode(), *unhex(v["fields"]))).hexdigest(), v["digest"])
+
     for v in vectors["auth_tokens"]:
         good("auth token", [b.hex() for b in parse_token(v["text"])], [v["locator"], v["secret"]])
     for v in vectors["bad_auth_tokens"]:
