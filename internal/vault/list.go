@@ -1,0 +1,166 @@
+package vault
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/quota"
+)
+
+// Profile is what is told of a profile without its token. No value is in it.
+// Nothing vouches for it but the database: the manifest is checked when a token
+// opens the profile.
+type Profile struct {
+	ID          string
+	Name        string
+	AgentID     string // as the profile's organization addresses the agent
+	Fields      []string
+	KeepSession bool
+	HasSession  bool
+	Destination string
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	LastUsedAt  time.Time // zero: never
+}
+
+// Get returns a profile of who's organization.
+func (s *Store) Get(ctx context.Context, who access.Caller, id string) (Profile, error) {
+	if err := who.May(access.ReadProfiles); err != nil {
+		return Profile{}, err
+	}
+	found, err := s.list(ctx, `WHERE p.uid = $1 AND p.organization_id = $2`, id, who.OrganizationID)
+	if err != nil {
+		return Profile{}, err
+	}
+	if len(found) == 0 {
+		return Profile{}, ErrNotFound
+	}
+	return found[0], nil
+}
+
+// List returns up to limit profiles that who's organization has for an agent,
+// newest first, from after the one with the id after; "" is the beginning.
+func (s *Store) List(ctx context.Context, who access.Caller, agentID, after string, limit int) ([]Profile, error) {
+	if err := who.May(access.ReadProfiles); err != nil {
+		return nil, err
+	}
+	agent, err := s.FindAgent(ctx, who, agentID)
+	if err != nil {
+		return nil, err
+	}
+	return s.list(ctx, `
+		WHERE p.organization_id = $1 AND p.agent_uid = $2 AND ($3 = '' OR p.uid < $3)
+		ORDER BY p.uid DESC LIMIT $4`, who.OrganizationID, agent.UID, after, limit)
+}
+
+// list reads the profiles p that the rest of a query selects.
+func (s *Store) list(ctx context.Context, rest string, args ...any) (found []Profile, err error) {
+	names, err := s.fieldNames(ctx, rest, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list auth profiles: %w", err)
+	}
+	rows, err := s.DB.Query(ctx, `
+		SELECT p.uid, p.name, CASE WHEN a.organization_id = p.organization_id THEN a.id ELSE 'public/' || a.id END,
+		       p.keep_session, CASE WHEN EXISTS (SELECT 1 FROM profile_sessions s WHERE s.profile_uid = p.uid) THEN 1 ELSE 0 END,
+		       p.destination, p.created_at, p.updated_at, p.last_used_at
+		FROM profiles p JOIN agents a ON a.uid = p.agent_uid `+rest, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list auth profiles: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p Profile
+		var created, updated, used int64
+		if err := rows.Scan(&p.ID, &p.Name, &p.AgentID, &p.KeepSession, &p.HasSession,
+			&p.Destination, &created, &updated, &used); err != nil {
+			return nil, fmt.Errorf("list auth profiles: %w", err)
+		}
+		p.Fields = names[p.ID]
+		p.CreatedAt, p.UpdatedAt, p.LastUsedAt = db.Time(created), db.Time(updated), db.Time(used)
+		found = append(found, p)
+	}
+	return found, rows.Err()
+}
+
+func (s *Store) fieldNames(ctx context.Context, rest string, args ...any) (map[string][]string, error) {
+	rows, err := s.DB.Query(ctx, `
+		SELECT v.profile_uid, v.name FROM profile_values v
+		WHERE v.profile_uid IN (SELECT p.uid FROM profiles p `+rest+`)
+		ORDER BY v.profile_uid, v.position, v.name`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	names := map[string][]string{}
+	for rows.Next() {
+		var uid, name string
+		if err := rows.Scan(&uid, &name); err != nil {
+			return nil, err
+		}
+		names[uid] = append(names[uid], name)
+	}
+	return names, rows.Err()
+}
+
+// Delete removes a profile of who's organization. Its values can't be read from
+// then on, with whatever token.
+func (s *Store) Delete(ctx context.Context, who access.Caller, id string) error {
+	err := s.Acts.Do(ctx, who, access.DeleteProfile, func(tx *db.Tx, act *access.Act) error {
+		var name string
+		err := tx.QueryRow(ctx, `DELETE FROM profiles WHERE uid = $1 AND organization_id = $2 RETURNING name`,
+			id, who.OrganizationID).Scan(&name)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return ErrNotFound
+		case err != nil:
+			return err
+		}
+		act.On(subject, id, name)
+		act.Closes(access.ProfileClosed, id)
+		return quota.Give(ctx, tx, who.OrganizationID, quota.AuthProfiles, 1)
+	})
+	if err == nil {
+		s.DB.Scrub()
+	}
+	return err
+}
+
+// DeleteOfAgent removes every organization's profiles of an agent, within the
+// act that deletes the agent. Whoever commits it calls [db.DB.Scrub].
+func (s *Store) DeleteOfAgent(ctx context.Context, tx *db.Tx, act *access.Act, agentUID string) error {
+	counts, err := deleteOfAgent(ctx, tx, act, agentUID)
+	if err != nil {
+		return fmt.Errorf("delete an agent's auth profiles: %w", err)
+	}
+	for _, organization := range slices.Sorted(maps.Keys(counts)) { // one order, lest two of these wait for each other
+		if err := quota.Give(ctx, tx, organization, quota.AuthProfiles, counts[organization]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deleteOfAgent(ctx context.Context, tx *db.Tx, act *access.Act, agentUID string) (map[string]int64, error) {
+	rows, err := tx.Query(ctx, `DELETE FROM profiles WHERE agent_uid = $1 RETURNING uid, organization_id`, agentUID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	counts := map[string]int64{}
+	for rows.Next() {
+		var uid, organization string
+		if err := rows.Scan(&uid, &organization); err != nil {
+			return nil, err
+		}
+		counts[organization]++
+		act.Closes(access.ProfileClosed, uid)
+	}
+	return counts, rows.Err()
+}
