@@ -310,7 +310,7 @@ def parse_refresh_token(text, family_key):
     raw = decode64(text, lambda t: base64.urlsafe_b64decode(t + "="), lambda b: base64.urlsafe_b64encode(b).rstrip(b"="))
     if len(raw) != 53 or raw[0] != 1:
         raise Refused("form")
-    if not hmac.compare_digest(mac(family_key, tuple_(b"refresh-token", raw[:1], raw[1:17], raw[17:21])), raw[21:]):
+    if not hmac.compare_digest(mac(family_key, raw[17:21]), raw[21:]):
         raise Refused("MAC")
     return raw[1:17], struct.unpack(">I", raw[17:21])[0]
 
