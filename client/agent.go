@@ -1,5 +1,7 @@
 package client
 
+import "encoding/json"
+
 // AgentDefinition defines an agent.
 type AgentDefinition struct {
 	ID             string          `json:"id,omitzero" maxLength:"64" doc:"1 to 64 of A-Z a-z 0-9 . _ -, unique in the organization. Left out: a UUID" example:"invoices"`
@@ -23,12 +25,12 @@ type AgentChange struct {
 
 // InputArgument is one argument that an agent takes.
 type InputArgument struct {
-	Name        string `json:"name" minLength:"1" maxLength:"64" example:"username"`
-	Type        string `json:"type" enum:"string,number,boolean,json,totp" doc:"totp: the secret is stored, and the agent gets the current 6-digit code (RFC 6238)"`
-	Required    bool   `json:"required,omitzero"`
-	Sensitive   bool   `json:"sensitive,omitzero" doc:"Never shown; totp always is. A sensitive argument has no default"`
-	Default     any    `json:"default,omitzero" doc:"What the agent gets when nothing is given"`
-	Description string `json:"description,omitzero" maxLength:"1000"`
+	Name        string          `json:"name" minLength:"1" maxLength:"64" example:"username"`
+	Type        string          `json:"type" enum:"string,number,boolean,json,totp" doc:"totp: the secret is stored, and the agent gets the current 6-digit code (RFC 6238)"`
+	Required    bool            `json:"required,omitzero"`
+	Sensitive   bool            `json:"sensitive,omitzero" doc:"Never shown; totp always is. A sensitive argument has no default"`
+	Default     json.RawMessage `json:"default,omitzero" doc:"What the agent gets when nothing is given"`
+	Description string          `json:"description,omitzero" maxLength:"1000"`
 }
 
 // Runner says how an agent is reached.

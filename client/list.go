@@ -12,7 +12,7 @@ type Pagination struct {
 	NextCursor *string `json:"next_cursor" doc:"Send it as cursor to get the next page; null on the last page"`
 
 	// These are there when a page was asked for by its number.
-	Page  *int `json:"page,omitzero" doc:"The number of this page, from 1"`
-	Total *int `json:"total,omitzero" doc:"How many entries the whole list has"`
-	Pages *int `json:"pages,omitzero" doc:"How many pages the whole list has"`
+	Page  *int `json:"page,omitzero" nullable:"false" doc:"The number of this page, from 1"`
+	Total *int `json:"total,omitzero" nullable:"false" doc:"How many entries the whole list has"`
+	Pages *int `json:"pages,omitzero" nullable:"false" doc:"How many pages the whole list has"`
 }

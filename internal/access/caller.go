@@ -79,6 +79,7 @@ type Action string
 const (
 	Register       Action = "account.register"
 	SignIn         Action = "account.sign_in"
+	Refresh        Action = "account.refresh" // recorded only where it ends the sign-in
 	SignOut        Action = "account.sign_out"
 	EndReused      Action = "account.refresh_token_reused"
 	ChangePassword Action = "account.change_password"
@@ -134,6 +135,7 @@ const (
 var needs = map[Action]need{
 	Register:       anyone,
 	SignIn:         anyone,
+	Refresh:        anyone,
 	EndReused:      anyone,
 	SignOut:        anyone, // shown by the refresh token that it ends
 	ChangePassword: signedIn,

@@ -1,0 +1,140 @@
+// Package api is the web layer that every JSON surface of Keyward shares.
+//
+// It turns a request into a checked value and a caller, calls one function, and
+// turns what that returns into an answer: see [Register]. A surface (the
+// packages below this one) lists its operations and nothing else; no rule of
+// Keyward lives here or there.
+//
+// Laws:
+//   - Every answer has a request id, and every failure one shape, one writer
+//     ([API.Fail]) and one line in the log. No query, header or body is logged,
+//     and no value that was sent is sent back.
+//   - Who is asking is known before anything else is complained about, where
+//     the credential stands in a header. A handler gets its caller as an
+//     argument and cannot be written without it.
+//   - A body is strict JSON of at most 1 MiB. It is checked while it is read
+//     (scan.go) against the schema that the document shows (shape.go), so that
+//     what a client can read in openapi.yaml is what is enforced.
+//
+// Huma makes the schemas and the document, fills the input and writes the
+// output. Its own validation is not used: its errors hold what was sent, their
+// kind is to be guessed from English text, and a name with a dot in it puts
+// every later error at a wrong place.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/fault"
+)
+
+// Config is what an API needs from the rest of the server.
+type Config struct {
+	Log *slog.Logger
+
+	// Authenticate finds the caller behind a credential.
+	Authenticate Authenticator
+
+	// Refusals are the failures that Authenticate answers with, by what it was
+	// asked to accept. They are for the document.
+	Refusals map[Security][]*fault.Fault
+
+	// IsOurs reports whether a text has the form of a Keyward credential, so
+	// that one of somebody else's beside it is passed over. It is optional.
+	IsOurs func(credential string) bool
+
+	// TrustedProxies are believed about the address of their client, in the
+	// header ClientIPHeader (X-Forwarded-For if it is empty).
+	TrustedProxies []netip.Prefix
+	ClientIPHeader string
+}
+
+// Authenticator finds who stands behind c. An Unauthenticated fault says that
+// nobody does.
+type Authenticator func(ctx context.Context, c Credentials, from Client) (access.Caller, error)
+
+// Client is where a request comes from.
+type Client struct {
+	Address   netip.Addr
+	RequestID string
+}
+
+// API serves the operations that are registered with it.
+type API struct {
+	config Config
+	mux    *http.ServeMux
+	huma   huma.API
+	doc    document
+
+	// bodyTime is how long a body may take to arrive.
+	bodyTime time.Duration
+}
+
+// New makes an API without operations, but for the one that serves the
+// document.
+func New(c Config) *API {
+	if c.ClientIPHeader == "" {
+		c.ClientIPHeader = "X-Forwarded-For"
+	}
+	c.TrustedProxies = unmapped(c.TrustedProxies)
+	a := &API{config: c, mux: http.NewServeMux(), bodyTime: 30 * time.Second}
+	a.doc = newDocument()
+	a.huma = huma.NewAPI(huma.Config{
+		OpenAPI:       a.doc.OpenAPI,
+		Formats:       map[string]huma.Format{mediaType: {Marshal: writeEncoded, Unmarshal: decode}},
+		DefaultFormat: mediaType,
+		Transformers:  []huma.Transformer{encode},
+	}, humago.NewAdapter(a.mux, ""))
+	a.serveDocument()
+	return a
+}
+
+// ServeHTTP answers a request. It stands around all operations and raw
+// handlers, and around the addresses that have none.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set(requestIDHeader, requestID(r))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+
+	t := &tracked{ResponseWriter: w}
+	defer a.catch(t, r)
+	awaitBody(w, r, a.bodyTime)
+	if err := checkTarget(r.URL); err != nil {
+		a.Fail(t, r, err)
+		return
+	}
+	a.route(t, r)
+}
+
+// Client returns where a request to w comes from. It works inside ServeHTTP.
+func (a *API) Client(w http.ResponseWriter, r *http.Request) Client {
+	return Client{Address: a.address(r), RequestID: w.Header().Get(requestIDHeader)}
+}
+
+// tracked is a response that knows whether it has begun.
+type tracked struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (t *tracked) WriteHeader(status int) {
+	t.begun = t.begun || status >= 200
+	t.ResponseWriter.WriteHeader(status)
+}
+
+func (t *tracked) Write(b []byte) (int, error) {
+	t.begun = true
+	return t.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (t *tracked) Unwrap() http.ResponseWriter { return t.ResponseWriter }

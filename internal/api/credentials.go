@@ -1,0 +1,125 @@
+package api
+
+import (
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/seal"
+)
+
+// Security is what an operation asks of whoever calls it.
+type Security int
+
+// The kinds of security. The zero is none of them, so that it is not forgotten.
+const (
+	// Public asks for nothing; credentials are not looked at.
+	Public Security = iota + 1
+	// KeyOrToken asks for an API key or an access token, as Authorization:
+	// Bearer or as X-API-Key.
+	KeyOrToken
+	// AccessToken asks for an access token, as Authorization: Bearer.
+	AccessToken
+	// KeyInBody asks for an API key, as the field api_key of the body or where
+	// KeyOrToken has it. The input does not declare the field.
+	KeyInBody
+	// Password takes an e-mail and a password as Authorization: Basic, or none:
+	// the input embeds [BasicAuth], and the handler decides.
+	Password
+)
+
+// Credentials are what a request shows of who sends it.
+type Credentials struct {
+	Accepts Security    // KeyOrToken, AccessToken or KeyInBody
+	Secret  seal.Secret // as it was sent, whatever it is; empty if nothing was
+}
+
+// BasicAuth is what a request holds as Authorization: Basic. An operation with
+// the security Password embeds it in its input.
+type BasicAuth struct {
+	Given    bool
+	User     string
+	Password seal.Secret
+}
+
+func (b *BasicAuth) setBasicAuth(from BasicAuth) { *b = from }
+
+// Failures of credentials, before anybody looks at what they are worth.
+var (
+	errTwoCredentials = fault.ErrInvalidRequest.Say("The request holds two different credentials. Send one.")
+	errBasicAuth      = fault.Field("Authorization", "is not Basic credentials: base64 of email:password in UTF-8")
+)
+
+// credential returns the one credential that a request for security s holds,
+// or "". Body is the api_key of its body.
+//
+// The same one in two places is fine, and one that is not ours is passed over
+// beside one that is: a gateway in front may have sent its own.
+func (a *API) credential(s Security, header http.Header, body string) (string, error) {
+	bearer := authorization(header, "bearer")
+	all := slices.Concat(bearer, header.Values("X-API-Key"), []string{body})
+	ours := unique(all, a.isOurs)
+	if len(ours) > 1 {
+		return "", errTwoCredentials
+	}
+	if s == AccessToken {
+		all = bearer
+		ours = unique(bearer, a.isOurs)
+	}
+	if len(ours) == 1 {
+		return ours[0], nil
+	}
+	if any := unique(all, func(string) bool { return true }); len(any) > 0 {
+		return any[0], nil
+	}
+	return "", nil
+}
+
+func (a *API) isOurs(credential string) bool {
+	return a.config.IsOurs == nil || a.config.IsOurs(credential)
+}
+
+// unique returns the different texts of all that are wanted, trimmed. Empty
+// ones count as not sent.
+func unique(all []string, wanted func(string) bool) []string {
+	var kept []string
+	for _, s := range all {
+		if s = strings.TrimSpace(s); s != "" && !slices.Contains(kept, s) && wanted(s) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// authorization returns what stands after the scheme in each Authorization
+// header that has it, in any letter case.
+func authorization(header http.Header, scheme string) []string {
+	var found []string
+	for _, v := range header.Values("Authorization") {
+		if got, rest, ok := strings.Cut(strings.TrimSpace(v), " "); ok && strings.EqualFold(got, scheme) {
+			found = append(found, rest)
+		}
+	}
+	return found
+}
+
+// basicAuth returns what a request holds as Authorization: Basic.
+func basicAuth(header http.Header) (BasicAuth, error) {
+	sent := unique(authorization(header, "basic"), func(string) bool { return true })
+	switch len(sent) {
+	case 0:
+		return BasicAuth{}, nil
+	case 1:
+	default:
+		return BasicAuth{}, errTwoCredentials
+	}
+	text, err := base64.StdEncoding.Strict().DecodeString(sent[0])
+	user, password, ok := strings.Cut(string(text), ":")
+	if err != nil || !ok || !cleanText(string(text)) || strings.ContainsFunc(string(text), unicode.IsControl) {
+		return BasicAuth{}, errBasicAuth
+	}
+	return BasicAuth{Given: true, User: user, Password: seal.NewSecret(password)}, nil
+}

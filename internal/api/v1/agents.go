@@ -1,0 +1,184 @@
+package v1
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/keyward/keyward/client"
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/agent"
+	"github.com/keyward/keyward/internal/api"
+	"github.com/keyward/keyward/internal/fault"
+)
+
+type agentSurface struct {
+	agents *agent.Store
+}
+
+// RegisterAgents adds the calls for agents to a.
+func RegisterAgents(a *api.API, agents *agent.Store) {
+	s := &agentSurface{agents}
+	const tag = "Agents"
+	defining := []*fault.Fault{fault.ErrNotAllowed}
+	api.Register(a, api.Operation{
+		Method: http.MethodPost, Path: "/v1/agents", Name: "createAgent", Tag: tag, Security: api.KeyOrToken, Status: http.StatusCreated,
+		Summary: "Define an agent", Description: "The runner's secret is shown this once.",
+		Errors: append(defining, agent.ErrExists, fault.ErrQuota),
+	}, s.create)
+	api.Register(a, api.Operation{
+		Method: http.MethodGet, Path: "/v1/agents", Name: "listAgents", Tag: tag, Security: api.KeyOrToken,
+		Summary: "List the organization's agents", Description: "Newest first.",
+	}, s.list)
+	api.Register(a, api.Operation{
+		Method: http.MethodGet, Path: "/v1/agents/{id}", Name: "getAgent", Tag: tag, Security: api.KeyOrToken,
+		Summary: "Show an agent", Description: "One of the organization's, or a public one as public%2FID.",
+		Errors: []*fault.Fault{agent.ErrNotFound},
+	}, s.get)
+	api.Register(a, api.Operation{
+		Method: http.MethodPatch, Path: "/v1/agents/{id}", Name: "changeAgent", Tag: tag, Security: api.KeyOrToken,
+		Summary: "Change an agent",
+		Description: "What is left out stays; lists are replaced. A stored value whose argument is gone is not handed over any more, and one whose type changed makes a run fail. " +
+			"If the runner is pointed elsewhere, the agent's auth profiles do not open until their owners accept it.",
+		Errors: append(defining, agent.ErrNotFound),
+	}, s.change)
+	api.Register(a, api.Operation{
+		Method: http.MethodDelete, Path: "/v1/agents/{id}", Name: "deleteAgent", Tag: tag, Security: api.KeyOrToken, Status: http.StatusNoContent,
+		Summary: "Delete an agent", Description: "Its auth profiles go with it, whosever they are. It can't be undone.",
+		Errors: []*fault.Fault{agent.ErrNotFound, fault.ErrNotAllowed},
+	}, s.remove)
+	api.Register(a, api.Operation{
+		Method: http.MethodPost, Path: "/v1/agents/{id}/runner-secret", Name: "renewRunnerSecret", Tag: tag, Security: api.KeyOrToken, Status: http.StatusCreated,
+		Summary: "Give an agent a new runner secret", Description: "It is shown this once; nothing is signed with the old one any more.",
+		Errors: []*fault.Fault{agent.ErrNotFound, fault.ErrNotAllowed},
+	}, s.renew)
+}
+
+func argumentsOf(sent []client.InputArgument) []agent.Argument {
+	arguments := make([]agent.Argument, len(sent))
+	for i, a := range sent {
+		arguments[i] = agent.Argument{Name: a.Name, Type: agent.Type(a.Type), Required: a.Required, Sensitive: a.Sensitive, Description: a.Description}
+		if a.Default != nil && string(a.Default) != "null" {
+			arguments[i].Default = jsontext.Value(a.Default)
+		}
+	}
+	return arguments
+}
+
+func runnerOf(r client.Runner) agent.Runner {
+	return agent.Runner{Type: agent.RunnerType(r.Type), URL: r.URL, Command: r.Command}
+}
+
+func agentJSON(a agent.Agent, who access.Caller) client.Agent {
+	out := client.Agent{
+		ID: a.IDFor(who), Name: a.Name, Description: a.Description, InputArguments: make([]client.InputArgument, len(a.InputArguments)),
+		Runner:     client.Runner{Type: string(a.Runner.Type), URL: a.Runner.URL, Command: a.Runner.Command},
+		Visibility: string(a.Visibility), TimeoutSeconds: a.TimeoutSeconds,
+		CreatedAt: client.NewTime(a.CreatedAt), UpdatedAt: client.NewTime(a.UpdatedAt),
+	}
+	for i, in := range a.InputArguments {
+		out.InputArguments[i] = client.InputArgument{Name: in.Name, Type: string(in.Type), Required: in.Required, Sensitive: in.Sensitive,
+			Default: json.RawMessage(in.Default), Description: in.Description}
+	}
+	return out
+}
+
+type createAgentIn struct{ Body client.AgentDefinition }
+
+func (s *agentSurface) create(ctx context.Context, who access.Caller, in *createAgentIn) (client.CreatedAgent, error) {
+	a, secret, err := s.agents.Create(ctx, who, agent.Definition{
+		ID: in.Body.ID, Name: in.Body.Name, Description: in.Body.Description, InputArguments: argumentsOf(in.Body.InputArguments),
+		Runner: runnerOf(in.Body.Runner), Visibility: agent.Visibility(in.Body.Visibility), TimeoutSeconds: in.Body.TimeoutSeconds,
+	})
+	if err != nil {
+		return client.CreatedAgent{}, err
+	}
+	return client.CreatedAgent{Agent: agentJSON(a, who), RunnerSecret: secret.Reveal()}, nil
+}
+
+type listAgentsIn struct{ api.Paged }
+
+func (s *agentSurface) list(ctx context.Context, who access.Caller, in *listAgentsIn) (client.List[client.Agent], error) {
+	none := client.List[client.Agent]{}
+	after, err := in.After(1)
+	if err != nil {
+		return none, err
+	}
+	offset, paged, err := in.Offset()
+	if err != nil {
+		return none, err
+	}
+	f := agent.Filter{Offset: int64(offset), Limit: int64(in.Limit) + 1}
+	if after != nil {
+		f.After = after[0]
+	}
+	found, total, err := s.agents.List(ctx, who, f)
+	if err != nil {
+		return none, err
+	}
+	key := func(a agent.Agent) []string { return []string{a.UID} }
+	if paged {
+		return convert(api.NewPage(in.Paged, found, key, int(total)), func(a agent.Agent) client.Agent { return agentJSON(a, who) }), nil
+	}
+	return convert(api.NewList(in.Cursored, found, key), func(a agent.Agent) client.Agent { return agentJSON(a, who) }), nil
+}
+
+// convert returns the list with each entry as the answer has it.
+func convert[From, To any](list client.List[From], to func(From) To) client.List[To] {
+	out := client.List[To]{Data: make([]To, len(list.Data)), Pagination: list.Pagination}
+	for i, entry := range list.Data {
+		out.Data[i] = to(entry)
+	}
+	return out
+}
+
+type agentIn struct {
+	ID string `path:"id" maxLength:"128"`
+}
+
+func (s *agentSurface) get(ctx context.Context, who access.Caller, in *agentIn) (client.Agent, error) {
+	a, err := s.agents.Get(ctx, who, in.ID)
+	if err != nil {
+		return client.Agent{}, err
+	}
+	return agentJSON(a, who), nil
+}
+
+type changeAgentIn struct {
+	agentIn
+	Body client.AgentChange
+}
+
+func (s *agentSurface) change(ctx context.Context, who access.Caller, in *changeAgentIn) (client.Agent, error) {
+	change := agent.Change{
+		Name: in.Body.Name, Description: in.Body.Description, TimeoutSeconds: in.Body.TimeoutSeconds,
+		Visibility: (*agent.Visibility)(in.Body.Visibility),
+	}
+	if in.Body.InputArguments != nil {
+		arguments := argumentsOf(*in.Body.InputArguments)
+		change.InputArguments = &arguments
+	}
+	if in.Body.Runner != nil {
+		r := runnerOf(*in.Body.Runner)
+		change.Runner = &r
+	}
+	a, err := s.agents.Change(ctx, who, in.ID, change)
+	if err != nil {
+		return client.Agent{}, err
+	}
+	return agentJSON(a, who), nil
+}
+
+func (s *agentSurface) remove(ctx context.Context, who access.Caller, in *agentIn) (api.Nothing, error) {
+	return api.Nothing{}, s.agents.Delete(ctx, who, in.ID)
+}
+
+func (s *agentSurface) renew(ctx context.Context, who access.Caller, in *agentIn) (client.RunnerSecret, error) {
+	secret, err := s.agents.RenewRunnerSecret(ctx, who, in.ID)
+	if err != nil {
+		return client.RunnerSecret{}, err
+	}
+	return client.RunnerSecret{RunnerSecret: secret.Reveal()}, nil
+}
