@@ -53,7 +53,8 @@ var floorplan = map[string]string{
 	// The composition root, and what starts it.
 	"internal/serve": "*",
 	"keywardtest":    "client internal/serve internal/config",
-	"cmd/keyward":    "client internal/config internal/folder internal/serve",
+	"internal/demo":  "examples/invoices-agent examples/portal internal/config internal/serve",
+	"cmd/keyward":    "client internal/config internal/demo internal/folder internal/serve",
 }
 
 func TestArrowsRunAsDrawn(t *testing.T) {
