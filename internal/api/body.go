@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -120,6 +121,7 @@ func encode(ctx huma.Context, _ string, v any) (any, error) {
 		x.failure = err
 		return jsontext.Value(nil), nil
 	}
+	ctx.SetHeader("Content-Length", strconv.Itoa(len(body)))
 	return jsontext.Value(body), nil
 }
 
