@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/keyward/keyward/internal/access"
@@ -60,53 +58,38 @@ func (s *Store) List(ctx context.Context, who access.Caller, agentID, after stri
 		ORDER BY p.uid DESC LIMIT $4`, who.OrganizationID, agent.UID, after, limit)
 }
 
-// list reads the profiles p that the rest of a query selects.
+// list returns the profiles p that the rest of a query selects, newest first.
+// It is one statement, so that each is shown as it was at one moment.
 func (s *Store) list(ctx context.Context, rest string, args ...any) (found []Profile, err error) {
-	names, err := s.fieldNames(ctx, rest, args...)
-	if err != nil {
-		return nil, fmt.Errorf("list auth profiles: %w", err)
-	}
 	rows, err := s.DB.Query(ctx, `
 		SELECT p.uid, p.name, CASE WHEN a.organization_id = p.organization_id THEN a.id ELSE 'public/' || a.id END,
 		       p.keep_session, CASE WHEN EXISTS (SELECT 1 FROM profile_sessions s WHERE s.profile_uid = p.uid) THEN 1 ELSE 0 END,
-		       p.destination, p.created_at, p.updated_at, p.last_used_at
-		FROM profiles p JOIN agents a ON a.uid = p.agent_uid `+rest, args...)
+		       p.destination, p.created_at, p.updated_at, p.last_used_at, COALESCE(v.name, '')
+		FROM profiles p JOIN agents a ON a.uid = p.agent_uid LEFT JOIN profile_values v ON v.profile_uid = p.uid
+		WHERE p.uid IN (SELECT p.uid FROM profiles p `+rest+`)
+		ORDER BY p.uid DESC, v.position, v.name`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list auth profiles: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var p Profile
+		var field string
 		var created, updated, used int64
 		if err := rows.Scan(&p.ID, &p.Name, &p.AgentID, &p.KeepSession, &p.HasSession,
-			&p.Destination, &created, &updated, &used); err != nil {
+			&p.Destination, &created, &updated, &used, &field); err != nil {
 			return nil, fmt.Errorf("list auth profiles: %w", err)
 		}
-		p.Fields = names[p.ID]
-		p.CreatedAt, p.UpdatedAt, p.LastUsedAt = db.Time(created), db.Time(updated), db.Time(used)
-		found = append(found, p)
+		if n := len(found); n == 0 || found[n-1].ID != p.ID {
+			p.CreatedAt, p.UpdatedAt, p.LastUsedAt = db.Time(created), db.Time(updated), db.Time(used)
+			found = append(found, p)
+		}
+		if field != "" {
+			last := &found[len(found)-1]
+			last.Fields = append(last.Fields, field)
+		}
 	}
 	return found, rows.Err()
-}
-
-func (s *Store) fieldNames(ctx context.Context, rest string, args ...any) (map[string][]string, error) {
-	rows, err := s.DB.Query(ctx, `
-		SELECT v.profile_uid, v.name FROM profile_values v
-		WHERE v.profile_uid IN (SELECT p.uid FROM profiles p `+rest+`)
-		ORDER BY v.profile_uid, v.position, v.name`, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	names := map[string][]string{}
-	for rows.Next() {
-		var uid, name string
-		if err := rows.Scan(&uid, &name); err != nil {
-			return nil, err
-		}
-		names[uid] = append(names[uid], name)
-	}
-	return names, rows.Err()
 }
 
 // Delete removes a profile of who's organization. Its values can't be read from
@@ -130,37 +113,4 @@ func (s *Store) Delete(ctx context.Context, who access.Caller, id string) error 
 		s.DB.Scrub()
 	}
 	return err
-}
-
-// DeleteOfAgent removes every organization's profiles of an agent, within the
-// act that deletes the agent. Whoever commits it calls [db.DB.Scrub].
-func (s *Store) DeleteOfAgent(ctx context.Context, tx *db.Tx, act *access.Act, agentUID string) error {
-	counts, err := deleteOfAgent(ctx, tx, act, agentUID)
-	if err != nil {
-		return fmt.Errorf("delete an agent's auth profiles: %w", err)
-	}
-	for _, organization := range slices.Sorted(maps.Keys(counts)) { // one order, lest two of these wait for each other
-		if err := quota.Give(ctx, tx, organization, quota.AuthProfiles, counts[organization]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func deleteOfAgent(ctx context.Context, tx *db.Tx, act *access.Act, agentUID string) (map[string]int64, error) {
-	rows, err := tx.Query(ctx, `DELETE FROM profiles WHERE agent_uid = $1 RETURNING uid, organization_id`, agentUID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	counts := map[string]int64{}
-	for rows.Next() {
-		var uid, organization string
-		if err := rows.Scan(&uid, &organization); err != nil {
-			return nil, err
-		}
-		counts[organization]++
-		act.Closes(access.ProfileClosed, uid)
-	}
-	return counts, rows.Err()
 }

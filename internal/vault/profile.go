@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -213,8 +214,7 @@ func (s *Store) readBoxes(ctx context.Context, p *profile) error {
 	rows, err := s.DB.Query(ctx, `
 		SELECT name, position, revision, box FROM profile_values WHERE profile_uid = $1
 		UNION ALL
-		SELECT '', -1, revision, box FROM profile_sessions WHERE profile_uid = $1
-		ORDER BY 2, 1`, p.uid)
+		SELECT '', -1, revision, box FROM profile_sessions WHERE profile_uid = $1`, p.uid)
 	if err != nil {
 		return err
 	}
@@ -231,6 +231,8 @@ func (s *Store) readBoxes(ctx context.Context, p *profile) error {
 			p.fields = append(p.fields, f)
 		}
 	}
+	// Sorted here: a database copies the boxes to sort them.
+	slices.SortStableFunc(p.fields, func(a, b field) int { return cmp.Compare(a.position, b.position) })
 	return rows.Err()
 }
 
