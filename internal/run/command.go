@@ -1,0 +1,130 @@
+package run
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/keyward/keyward/internal/agent"
+)
+
+// leftOpen is how long a program that has ended may leave its output open, in
+// the hands of one that got away from its group.
+const leftOpen = time.Second
+
+// PrepareDir makes the folder in which runs of commands have their working
+// folders, and removes what a server that was killed left there. It is called
+// once, before the first run.
+func (r *Runs) PrepareDir() error {
+	if err := os.RemoveAll(r.Dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(r.Dir, 0o700)
+}
+
+// callCommand starts the agent's program, gives it input, and returns its
+// answer. Nothing that it started is left running, unless it left its process
+// group.
+func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, input []byte) (answer, error) {
+	dir, err := os.MkdirTemp(r.Dir, "run-")
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			r.Log.Warn("the working folder of a run can't be removed", "run", runID, "err", err)
+		}
+	}()
+
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	out := &capped{room: maxAnswer, full: func() { stop(errTooMuch) }}
+	cmd := exec.Command(a.Runner.Command[0], a.Runner.Command[1:]...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8", "KEYWARD_RUN_ID=" + runID}
+	cmd.Stdin, cmd.Stdout = bytes.NewReader(input), out
+	cmd.WaitDelay = leftOpen
+	err = runGroup(ctx, cmd)
+
+	var exit *exec.ExitError
+	switch {
+	case cmd.Process == nil:
+		return answer{}, failsBecause(err, "The agent's program can't be started.")
+	case errors.Is(context.Cause(ctx), errTooMuch):
+		return answer{}, errTooMuch
+	case errors.As(err, &exit):
+		return answer{}, exitFailure(ctx, exit, out.Bytes())
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
+		return answer{}, err
+	}
+	return parseOutput(out.Bytes())
+}
+
+var errTooMuch = fails("The agent's program put out more than 8 MiB and was ended.")
+
+// exitFailure says why a program failed: in its own words, if it has any.
+func exitFailure(ctx context.Context, exit *exec.ExitError, output []byte) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	status, _ := exit.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		return fails("The agent's program was ended by a signal (%s).", status.Signal())
+	}
+	if m, err := lastLine(output); err == nil {
+		if text, ok := m.errorText(); ok && text != "" {
+			return fails("%s", text)
+		}
+	}
+	return fails("The agent's program failed with exit status %d.", exit.ExitCode())
+}
+
+// runGroup runs cmd as a process group of its own, and ends the whole group
+// when the program ends or ctx does.
+func runGroup(ctx context.Context, cmd *exec.Cmd) error {
+	// The signal at a parent's death is for the death of the thread that
+	// started the child: this one must stay.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = ownGroup()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // it may be gone already
+
+	ended, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-ctx.Done():
+			kill()
+		case <-ended:
+		}
+	}()
+	return wait(cmd, func() {
+		close(ended)
+		<-watched
+		kill()
+	})
+}
+
+// capped keeps what is written to it, up to a bound. What would go beyond is
+// refused, and full is called.
+type capped struct {
+	bytes.Buffer
+	room int
+	full func()
+}
+
+func (c *capped) Write(b []byte) (int, error) {
+	if c.room -= len(b); c.room < 0 {
+		c.full()
+		return 0, errTooMuch
+	}
+	return c.Buffer.Write(b)
+}

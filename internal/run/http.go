@@ -1,0 +1,119 @@
+package run
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+
+	"github.com/go-json-experiment/json"
+	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/keyward/keyward/internal/agent"
+	"github.com/keyward/keyward/internal/fault"
+)
+
+// callHTTP posts a run to the agent's web service and returns its answer.
+func (r *Runs) callHTTP(ctx context.Context, a agent.Agent, runID string, body []byte) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.Runner.URL, bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Accept-Encoding", "identity") // what is unpacked could be of any size
+	request.Header.Set("User-Agent", "keyward")
+	if err := r.sign(request.Header, a, runID, body); err != nil {
+		return answer{}, err
+	}
+	response, err := r.Client(r.Agents.Operators(a)).Do(request)
+	if err != nil {
+		return answer{}, unreachable(err)
+	}
+	defer response.Body.Close()
+
+	got, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return answer{}, failsBecause(err, "The agent broke off in the middle of its answer.")
+	case len(got) > maxAnswer:
+		return answer{}, fails("The agent's answer is larger than 8 MiB.")
+	case response.Header.Get("Content-Encoding") != "" && response.Header.Get("Content-Encoding") != "identity":
+		return answer{}, fails("The agent's answer is compressed, which was not asked for (Content-Encoding).")
+	case response.StatusCode/100 == 3:
+		return answer{}, fails("The agent answered with a redirect (HTTP status %d), which is not followed. Its runner must be defined with the address that it redirects to.", response.StatusCode)
+	case response.StatusCode/100 != 2:
+		return answer{}, badStatus(response.StatusCode, got)
+	}
+	return parseBody(got)
+}
+
+// sign adds the headers of Standard Webhooks, by which the service knows that
+// the run is from this server.
+func (r *Runs) sign(header http.Header, a agent.Agent, runID string, body []byte) error {
+	secret, err := r.Agents.RunnerSecret(a)
+	if err != nil {
+		return err
+	}
+	defer secret.Clear()
+	hook, err := webhooks.NewWebhook(secret.Reveal())
+	if err != nil {
+		return errors.New("the runner secret can't be read")
+	}
+	now := r.Now()
+	signature, err := hook.Sign(runID, now, body)
+	if err != nil {
+		return errors.New("the run can't be signed")
+	}
+	header.Set(webhooks.HeaderWebhookID, runID)
+	header.Set(webhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	header.Set(webhooks.HeaderWebhookSignature, signature)
+	return nil
+}
+
+// badStatus says what a service answered that failed. Of its body only an error
+// that is an agent's is shown: a page that a proxy wrote says too much.
+func badStatus(status int, body []byte) error {
+	var m message
+	if json.Unmarshal(body, &m) == nil {
+		if text, ok := m.errorText(); ok && text != "" {
+			return fails("The agent answered with HTTP status %d: %s", status, text)
+		}
+	}
+	return fails("The agent answered with HTTP status %d.", status)
+}
+
+// unreachable says why there was no response. Which address was tried is for
+// the log alone: an agent's caller need not know where it runs.
+func unreachable(err error) error {
+	var at *url.Error
+	if errors.As(err, &at) {
+		err = at.Err // without the URL, which may hold a secret
+	}
+	var refused *fault.Fault
+	var dns *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	says := "The agent could not be reached, or broke off before it had answered."
+	switch {
+	case errors.As(err, &refused):
+		says = "The agent was not called: " + refused.Message
+	case errors.Is(err, syscall.ECONNREFUSED):
+		says = "The agent could not be reached: nothing listens at its address."
+	case errors.As(err, &dns):
+		says = "The agent could not be reached: the name of its host was not found."
+	case errors.As(err, &certificate):
+		says = "The agent could not be reached: its TLS certificate is not valid for its address."
+	case errors.As(err, &record):
+		says = "The agent could not be reached: its address does not speak TLS."
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		says = "The agent closed the connection before it had answered."
+	}
+	return failsBecause(err, says)
+}

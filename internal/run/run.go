@@ -1,0 +1,105 @@
+// Package run owns runs: one execution of an agent each, from its arguments to
+// the session that it leaves.
+//
+// Its laws:
+//
+//   - A run is on disk before its agent is called, and its end is on disk before
+//     it is answered.
+//   - A run that began ends: by its agent's answer, by its timeout, or by the end
+//     of the server that does it.
+//   - Its state changes along [moves] alone, in one place.
+//   - What it was given is cut out of what its agent says, before that is kept or
+//     shown.
+//
+// Whose agents they are is package agent's, what is in a profile package vault's,
+// and where a call may go package egress's.
+package run
+
+import (
+	"context"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/agent"
+	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/seal"
+)
+
+// Status is the state of a run.
+type Status string
+
+// The states of a run.
+const (
+	Queued      Status = "queued"
+	Running     Status = "running"
+	Succeeded   Status = "succeeded"
+	Failed      Status = "failed"
+	Cancelled   Status = "cancelled"
+	TimedOut    Status = "timed_out"
+	Interrupted Status = "interrupted"
+)
+
+// moves are the changes of state that there are. A state without any is an end.
+var moves = map[Status][]Status{
+	Queued:      {Running, Cancelled, Interrupted},
+	Running:     {Succeeded, Failed, Cancelled, TimedOut, Interrupted},
+	Succeeded:   nil,
+	Failed:      nil,
+	Cancelled:   nil,
+	TimedOut:    nil,
+	Interrupted: nil,
+}
+
+// The ways in which a run is refused or not found.
+var (
+	ErrNotFound = fault.New(fault.NotFound, "RUN_NOT_FOUND", "There is no run with this id.")
+
+	errBusy     = fault.ErrUnavailable.Say("The server does as many runs as it can at once. Try again shortly.").Retry(5 * time.Second)
+	errStopping = fault.ErrUnavailable.Say("The server is stopping. Try again shortly.").Retry(5 * time.Second)
+)
+
+// Run is one execution of an agent.
+type Run struct {
+	ID             string
+	OrganizationID string
+	AgentUID       string
+	AgentID        string // as its organization calls the agent
+	AccountID      string // whose call started it
+	KeyID          int64  // 0: without a key
+	Profile        string // the name of the auth profile that it was given; "": none
+	NodeID         string // of the server that does it
+	Status         Status
+	CreatedAt      time.Time
+	StartedAt      time.Time // zero: not yet
+	EndedAt        time.Time // zero: not yet
+
+	Output       jsontext.Value // of one that succeeded
+	ErrorMessage string         // of one that did not
+}
+
+// Request asks for a run.
+type Request struct {
+	AgentID    string
+	Parameters map[string]jsontext.Value
+	Token      seal.Secret // of an auth profile; empty: none
+	Wait       bool        // until the run has ended
+}
+
+// Profile is an auth profile that was opened for a run.
+type Profile struct {
+	Name        string
+	Values      map[string]jsontext.Value
+	KeepSession bool
+	Session     jsontext.Value // what the agent left there; empty: nothing
+
+	SaveSession func(ctx context.Context, session []byte) error
+	Touch       func(ctx context.Context, tx *db.Tx) error // records its use in the run's own transaction
+	Close       func()                                     // overwrites what is secret in it
+}
+
+// OpenProfile opens the profile of a that token is for, for a run that who
+// starts.
+type OpenProfile func(ctx context.Context, who access.Caller, a agent.Agent, token seal.Secret) (*Profile, error)
