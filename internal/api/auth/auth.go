@@ -112,15 +112,17 @@ func credentials(basic api.BasicAuth, email, password string) (string, seal.Secr
 	return email, seal.NewSecret(password), nil
 }
 
+type registration struct {
+	Name      string `json:"name" minLength:"1" maxLength:"200"`
+	Email     string `json:"email,omitzero" maxLength:"254"`
+	Password  string `json:"password,omitzero" maxLength:"2048" doc:"8 to 256 characters"`
+	SetupCode string `json:"setupCode,omitzero" maxLength:"128" doc:"As X-Setup-Code"`
+}
+
 type registerIn struct {
 	api.BasicAuth
 	SetupCode string `header:"X-Setup-Code" maxLength:"128" doc:"The server's setup code, which makes this the operator's account"`
-	Body      struct {
-		Name      string `json:"name" minLength:"1" maxLength:"200"`
-		Email     string `json:"email,omitzero" maxLength:"254"`
-		Password  string `json:"password,omitzero" maxLength:"2048" doc:"8 to 256 characters"`
-		SetupCode string `json:"setupCode,omitzero" maxLength:"128" doc:"As X-Setup-Code"`
-	}
+	Body      registration
 }
 
 func (s *surface) register(ctx context.Context, who access.Caller, in *registerIn) (AccountJSON, error) {
@@ -141,12 +143,14 @@ func (s *surface) register(ctx context.Context, who access.Caller, in *registerI
 	return accountJSON(made), nil
 }
 
+type signInCredentials struct {
+	Email    string `json:"email,omitzero" maxLength:"254"`
+	Password string `json:"password,omitzero" maxLength:"2048"`
+}
+
 type signInIn struct {
 	api.BasicAuth
-	Body *struct {
-		Email    string `json:"email,omitzero" maxLength:"254"`
-		Password string `json:"password,omitzero" maxLength:"2048"`
-	}
+	Body *signInCredentials
 }
 
 func (s *surface) signIn(ctx context.Context, who access.Caller, in *signInIn) (TokensJSON, error) {
@@ -165,10 +169,12 @@ func (s *surface) signIn(ctx context.Context, who access.Caller, in *signInIn) (
 	return tokensJSON(tokens), nil
 }
 
+type refreshToken struct {
+	RefreshToken string `json:"refreshToken" minLength:"1" maxLength:"512"`
+}
+
 type refreshIn struct {
-	Body struct {
-		RefreshToken string `json:"refreshToken" minLength:"1" maxLength:"512"`
-	}
+	Body refreshToken
 }
 
 func (s *surface) refresh(ctx context.Context, who access.Caller, in *refreshIn) (TokensJSON, error) {
@@ -209,21 +215,25 @@ func (s *surface) me(ctx context.Context, who access.Caller, _ *struct{}) (Me, e
 	return me, nil
 }
 
+type passwordProof struct {
+	Password string `json:"password" minLength:"1" maxLength:"2048"`
+}
+
 type removeIn struct {
-	Body struct {
-		Password string `json:"password" minLength:"1" maxLength:"2048"`
-	}
+	Body passwordProof
 }
 
 func (s *surface) remove(ctx context.Context, who access.Caller, in *removeIn) (api.Nothing, error) {
 	return api.Nothing{}, s.accounts.Delete(ctx, who, seal.NewSecret(in.Body.Password))
 }
 
+type passwordChange struct {
+	CurrentPassword string `json:"currentPassword" minLength:"1" maxLength:"2048"`
+	NewPassword     string `json:"newPassword" minLength:"1" maxLength:"2048" doc:"8 to 256 characters"`
+}
+
 type changePasswordIn struct {
-	Body struct {
-		CurrentPassword string `json:"currentPassword" minLength:"1" maxLength:"2048"`
-		NewPassword     string `json:"newPassword" minLength:"1" maxLength:"2048" doc:"8 to 256 characters"`
-	}
+	Body passwordChange
 }
 
 func (s *surface) changePassword(ctx context.Context, who access.Caller, in *changePasswordIn) (api.Nothing, error) {

@@ -56,10 +56,12 @@ type NewAPIKey struct {
 	Key string `json:"key" doc:"The API key itself. It is shown this once and can't be had again" example:"ra_live_…"`
 }
 
+type keyNickname struct {
+	Nickname string `json:"nickname" minLength:"1" maxLength:"64" doc:"What people call the key; unique among the organization's keys that are not deleted" example:"production-agent"`
+}
+
 type createIn struct {
-	Body struct {
-		Nickname string `json:"nickname" minLength:"1" maxLength:"64" doc:"What people call the key; unique among the organization's keys that are not deleted" example:"production-agent"`
-	}
+	Body keyNickname
 }
 
 func (s *keySurface) create(ctx context.Context, who access.Caller, in *createIn) (NewAPIKey, error) {

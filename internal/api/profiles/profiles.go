@@ -53,25 +53,27 @@ func Register(a *api.API, v *vault.Store, runs *run.Runs, runURL func(id string)
 	}, s.run)
 }
 
-// AuthToken is the token of a profile.
-type AuthToken struct {
+// ProfileToken is the token of a profile.
+type ProfileToken struct {
 	AuthToken string `json:"auth_token" doc:"Opens the profile. It is shown this once and can't be had again"`
 }
 
-type createIn struct {
-	Body struct {
-		Name     string                    `json:"name" minLength:"1" maxLength:"200" doc:"What people call the profile"`
-		AgentID  string                    `json:"agent_id" minLength:"1" maxLength:"128"`
-		AuthData map[string]jsontext.Value `json:"auth_data" maxProperties:"100" doc:"Values for the agent's input arguments"`
-	}
+type profileCreation struct {
+	Name     string                    `json:"name" minLength:"1" maxLength:"200" doc:"What people call the profile"`
+	AgentID  string                    `json:"agent_id" minLength:"1" maxLength:"128"`
+	AuthData map[string]jsontext.Value `json:"auth_data" maxProperties:"100" doc:"Values for the agent's input arguments"`
 }
 
-func (s *surface) create(ctx context.Context, who access.Caller, in *createIn) (AuthToken, error) {
+type createIn struct {
+	Body profileCreation
+}
+
+func (s *surface) create(ctx context.Context, who access.Caller, in *createIn) (ProfileToken, error) {
 	made, err := s.vault.Create(ctx, who, in.Body.AgentID, in.Body.Name, values(in.Body.AuthData))
 	if err != nil {
-		return AuthToken{}, err
+		return ProfileToken{}, err
 	}
-	return AuthToken{made.Token.Reveal()}, nil
+	return ProfileToken{made.Token.Reveal()}, nil
 }
 
 // values returns what was sent, by name: JSON objects have no order.
@@ -83,14 +85,16 @@ func values(sent map[string]jsontext.Value) []vault.Value {
 	return all
 }
 
+type profileUpsert struct {
+	AgentID           string                    `json:"agent_id" minLength:"1" maxLength:"128"`
+	AuthData          map[string]jsontext.Value `json:"auth_data" maxProperties:"100" doc:"Values for the agent's input arguments. In an update null removes the name"`
+	Name              *string                   `json:"name,omitzero" minLength:"1" maxLength:"200" doc:"Required without auth_token; with one, it renames"`
+	ShouldSaveSession bool                      `json:"should_save_session,omitzero" doc:"Whether what the agent leaves is kept for its next run. Left out: false"`
+	AuthToken         *string                   `json:"auth_token,omitzero" minLength:"1" maxLength:"128" doc:"Of the profile to update"`
+}
+
 type upsertIn struct {
-	Body struct {
-		AgentID           string                    `json:"agent_id" minLength:"1" maxLength:"128"`
-		AuthData          map[string]jsontext.Value `json:"auth_data" maxProperties:"100" doc:"Values for the agent's input arguments. In an update null removes the name"`
-		Name              *string                   `json:"name,omitzero" minLength:"1" maxLength:"200" doc:"Required without auth_token; with one, it renames"`
-		ShouldSaveSession bool                      `json:"should_save_session,omitzero" doc:"Whether what the agent leaves is kept for its next run. Left out: false"`
-		AuthToken         *string                   `json:"auth_token,omitzero" minLength:"1" maxLength:"128" doc:"Of the profile to update"`
-	}
+	Body profileUpsert
 }
 
 // Upserted is what an upsert did.
@@ -115,13 +119,15 @@ func (s *surface) upsert(ctx context.Context, who access.Caller, in *upsertIn) (
 	return Upserted{did.Token.Reveal(), did.Name, string(did.Kind), did.KeepSession}, nil
 }
 
+type runRequest struct {
+	AgentID    string                    `json:"agent_id" minLength:"1" maxLength:"128"`
+	Parameters map[string]jsontext.Value `json:"parameters,omitzero" maxProperties:"100" doc:"Values for input arguments that the profile does not give"`
+	AuthToken  *string                   `json:"auth_token,omitzero" minLength:"1" maxLength:"128" doc:"Of the auth profile to run with"`
+	RunAsync   *bool                     `json:"run_async,omitzero" doc:"Left out: true"`
+}
+
 type runIn struct {
-	Body struct {
-		AgentID    string                    `json:"agent_id" minLength:"1" maxLength:"128"`
-		Parameters map[string]jsontext.Value `json:"parameters,omitzero" maxProperties:"100" doc:"Values for input arguments that the profile does not give"`
-		AuthToken  *string                   `json:"auth_token,omitzero" minLength:"1" maxLength:"128" doc:"Of the auth profile to run with"`
-		RunAsync   *bool                     `json:"run_async,omitzero" doc:"Left out: true"`
-	}
+	Body runRequest
 }
 
 // Started is a run that was started, and ended if it was waited for.
