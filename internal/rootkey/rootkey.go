@@ -99,7 +99,7 @@ func MayBegin(ctx context.Context, q db.Querier) error {
 	}
 	for _, table := range []string{"organizations", "accounts", "audit_entries"} {
 		var n int64
-		if err := q.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 AS one FROM `+table+` LIMIT 1) AS some`).Scan(&n); err != nil {
+		if err := q.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 AS one FROM `+table+` LIMIT 1) AS found`).Scan(&n); err != nil {
 			return fmt.Errorf("look whether the database is empty: %w", err)
 		}
 		if n != 0 {

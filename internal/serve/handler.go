@@ -17,8 +17,14 @@ import (
 	"github.com/keyward/keyward/internal/gate"
 )
 
+// Document returns openapi.yaml: every call of a server, in OpenAPI 3.1.
+func Document() ([]byte, error) {
+	s := &server{url: "http://127.0.0.1:8080"}
+	return s.handler().SpecYAML()
+}
+
 // handler is every surface of the server.
-func (s *server) handler() http.Handler {
+func (s *server) handler() *api.API {
 	keys := []*fault.Fault{apikey.ErrInvalid, apikey.ErrExpired, apikey.ErrRevoked}
 	tokens := []*fault.Fault{account.ErrInvalidAccessToken, account.ErrExpiredAccessToken}
 	a := api.New(api.Config{

@@ -102,7 +102,7 @@ type listAgentsIn struct{ api.Paged }
 
 func (s *agentSurface) list(ctx context.Context, who access.Caller, in *listAgentsIn) (client.List[client.Agent], error) {
 	none := client.List[client.Agent]{}
-	after, err := in.After(1)
+	after, err := afterID(in.Cursored)
 	if err != nil {
 		return none, err
 	}
@@ -110,11 +110,7 @@ func (s *agentSurface) list(ctx context.Context, who access.Caller, in *listAgen
 	if err != nil {
 		return none, err
 	}
-	f := agent.Filter{Offset: int64(offset), Limit: int64(in.Limit) + 1}
-	if after != nil {
-		f.After = after[0]
-	}
-	found, total, err := s.agents.List(ctx, who, f)
+	found, total, err := s.agents.List(ctx, who, agent.Filter{After: after, Offset: int64(offset), Limit: int64(in.Limit) + 1})
 	if err != nil {
 		return none, err
 	}
@@ -134,11 +130,12 @@ func convert[From, To any](list client.List[From], to func(From) To) client.List
 	return out
 }
 
-type agentIn struct {
+// AgentPath is the agent that a request names in its path.
+type AgentPath struct {
 	ID string `path:"id" maxLength:"128"`
 }
 
-func (s *agentSurface) get(ctx context.Context, who access.Caller, in *agentIn) (client.Agent, error) {
+func (s *agentSurface) get(ctx context.Context, who access.Caller, in *AgentPath) (client.Agent, error) {
 	a, err := s.agents.Get(ctx, who, in.ID)
 	if err != nil {
 		return client.Agent{}, err
@@ -147,7 +144,7 @@ func (s *agentSurface) get(ctx context.Context, who access.Caller, in *agentIn) 
 }
 
 type changeAgentIn struct {
-	agentIn
+	AgentPath
 	Body client.AgentChange
 }
 
@@ -171,11 +168,11 @@ func (s *agentSurface) change(ctx context.Context, who access.Caller, in *change
 	return agentJSON(a, who), nil
 }
 
-func (s *agentSurface) remove(ctx context.Context, who access.Caller, in *agentIn) (api.Nothing, error) {
+func (s *agentSurface) remove(ctx context.Context, who access.Caller, in *AgentPath) (api.Nothing, error) {
 	return api.Nothing{}, s.agents.Delete(ctx, who, in.ID)
 }
 
-func (s *agentSurface) renew(ctx context.Context, who access.Caller, in *agentIn) (client.RunnerSecret, error) {
+func (s *agentSurface) renew(ctx context.Context, who access.Caller, in *AgentPath) (client.RunnerSecret, error) {
 	secret, err := s.agents.RenewRunnerSecret(ctx, who, in.ID)
 	if err != nil {
 		return client.RunnerSecret{}, err

@@ -37,16 +37,13 @@ type listAuditIn struct {
 }
 
 func (s *auditSurface) list(ctx context.Context, who access.Caller, in *listAuditIn) (client.List[client.AuditEntry], error) {
-	key, err := in.After(1)
+	after, err := afterID(in.Cursored)
 	if err != nil {
 		return client.List[client.AuditEntry]{}, err
 	}
 	f := audit.Filter{
 		Action: access.Action(in.Action), SubjectKind: in.SubjectKind, SubjectID: in.SubjectID, AccountID: in.AccountID, KeyID: in.KeyID,
-		From: in.From.Time, To: in.To.Time, Limit: in.Limit + 1,
-	}
-	if key != nil {
-		f.After = key[0]
+		From: in.From.Time, To: in.To.Time, After: after, Limit: in.Limit + 1,
 	}
 	found, err := s.log.List(ctx, who, f)
 	if err != nil {

@@ -56,9 +56,9 @@ func organizationJSON(o account.Organization) client.Organization {
 
 type listIn struct{ api.Cursored }
 
-// after returns the id that the list goes on after; "" is the beginning.
-func (in listIn) after() (string, error) {
-	key, err := in.After(1)
+// afterID returns the id that the list goes on after; "" is the beginning.
+func afterID(q api.Cursored) (string, error) {
+	key, err := q.After(1)
 	if err != nil || key == nil {
 		return "", err
 	}
@@ -66,7 +66,7 @@ func (in listIn) after() (string, error) {
 }
 
 func (s *operatorSurface) listAccounts(ctx context.Context, who access.Caller, in *listIn) (client.List[client.Account], error) {
-	after, err := in.after()
+	after, err := afterID(in.Cursored)
 	if err != nil {
 		return client.List[client.Account]{}, err
 	}
@@ -88,7 +88,7 @@ func (s *operatorSurface) createAccount(ctx context.Context, who access.Caller, 
 }
 
 func (s *operatorSurface) listOrganizations(ctx context.Context, who access.Caller, in *listIn) (client.List[client.Organization], error) {
-	after, err := in.after()
+	after, err := afterID(in.Cursored)
 	if err != nil {
 		return client.List[client.Organization]{}, err
 	}

@@ -58,18 +58,14 @@ func profileJSON(p vault.Profile) client.AuthProfile {
 }
 
 type listProfilesIn struct {
-	agentIn
+	AgentPath
 	api.Cursored
 }
 
 func (s *profileSurface) list(ctx context.Context, who access.Caller, in *listProfilesIn) (client.List[client.AuthProfile], error) {
-	key, err := in.After(1)
+	after, err := afterID(in.Cursored)
 	if err != nil {
 		return client.List[client.AuthProfile]{}, err
-	}
-	after := ""
-	if key != nil {
-		after = key[0]
 	}
 	found, err := s.vault.List(ctx, who, in.ID, after, in.Limit+1)
 	if err != nil {

@@ -40,13 +40,13 @@ func runJSON(r run.Run) client.Run {
 }
 
 type listRunsIn struct {
-	listIn
+	api.Cursored
 	Status  string `query:"status" enum:"queued,running,succeeded,failed,cancelled,timed_out,interrupted"`
 	AgentID string `query:"agent_id" maxLength:"128"`
 }
 
 func (s *runSurface) list(ctx context.Context, who access.Caller, in *listRunsIn) (client.List[client.Run], error) {
-	after, err := in.after()
+	after, err := afterID(in.Cursored)
 	if err != nil {
 		return client.List[client.Run]{}, err
 	}
