@@ -20,24 +20,27 @@ var floorplan = map[string]string{
 	"client": "",
 
 	// Ground.
-	"internal/fault":  "",
-	"internal/seal":   "",
-	"internal/folder": "",
-	"internal/db":     "",
-	"internal/config": "",
-	"internal/egress": "internal/fault",
-	"internal/access": "internal/db internal/fault internal/seal",
-	"internal/quota":  "internal/db internal/fault",
-	"internal/dbtest": "internal/db",
+	"internal/fault":    "",
+	"internal/seal":     "",
+	"internal/folder":   "",
+	"internal/db":       "",
+	"internal/config":   "",
+	"internal/egress":   "internal/fault",
+	"internal/access":   "internal/db internal/fault internal/seal",
+	"internal/quota":    "internal/db internal/fault",
+	"internal/password": "internal/fault internal/seal",
+	"internal/throttle": "",
+	"internal/dbtest":   "internal/db",
 
 	// Nouns: ground alone.
-	"internal/account": "internal/access internal/db internal/fault internal/seal",
+	"internal/account": "internal/access internal/db internal/fault internal/password internal/seal internal/throttle",
+	"internal/signing": "internal/access internal/db internal/seal",
 	"internal/apikey":  "internal/access internal/db internal/fault internal/quota internal/seal",
 	"internal/agent":   "internal/access internal/db internal/fault internal/quota internal/seal",
 	"internal/vault":   "internal/access internal/db internal/fault internal/quota internal/seal",
-	"internal/audit":   "internal/access internal/db internal/fault internal/seal",
-	"internal/node":    "internal/access internal/db internal/fault internal/seal",
-	"internal/rootkey": "internal/access internal/db internal/fault internal/seal",
+	"internal/audit":   "internal/access internal/db internal/seal",
+	"internal/node":    "internal/db internal/seal",
+	"internal/rootkey": "internal/access internal/db internal/seal",
 
 	// Flows: nouns and ground.
 	"internal/gate": "internal/access internal/account internal/apikey internal/fault internal/seal",
@@ -48,11 +51,12 @@ var floorplan = map[string]string{
 	"internal/api/apitest":  "",
 	"internal/api/auth":     "client internal/access internal/account internal/api internal/apikey internal/fault internal/seal",
 	"internal/api/v1":       "client internal/access internal/account internal/agent internal/api internal/apikey internal/audit internal/fault internal/run internal/seal internal/vault",
-	"internal/api/profiles": "client internal/access internal/agent internal/api internal/fault internal/run internal/seal internal/vault",
+	"internal/dashboard":    "",
+	"internal/api/profiles": "internal/access internal/agent internal/api internal/fault internal/run internal/seal internal/vault",
 
 	// The composition root, and what starts it.
 	"internal/serve": "*",
-	"keywardtest":    "client internal/serve internal/config",
+	"keywardtest":    "internal/serve internal/config",
 	"internal/demo":  "examples/invoices-agent examples/portal internal/config internal/serve",
 	"cmd/keyward":    "client internal/config internal/demo internal/folder internal/serve",
 }
