@@ -8,11 +8,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -135,14 +135,12 @@ rm -rf "$3"`
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	keep = pipe
-
-	address = func(database string) string { return "postgres://postgres@/" + database + "?host=" + dir }
+	address = func(database string) string {
+		runtime.KeepAlive(pipe) // a finalizer would close it, and end the server
+		return "postgres://postgres@/" + database + "?host=" + dir
+	}
 	return address, waitFor(address("postgres"), filepath.Join(dir, "log"))
 }
-
-// keep holds the pipe whose end ends the server: a finalizer would close it.
-var keep io.Closer
 
 func waitFor(address, log string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
