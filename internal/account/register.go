@@ -66,38 +66,7 @@ func (s *Store) Register(ctx context.Context, who access.Caller, in Registration
 	if err := s.hashes.Do(ctx, purpose, func() { h = password.New(text).Text() }); err != nil {
 		return Account{}, fmt.Errorf("register: %w", err)
 	}
-
-	now := s.now()
-	a := Account{ID: db.NewID(), Name: in.Name, Email: email, CreatedAt: now, UpdatedAt: now}
-	if err := s.setPassword(&a, h); err != nil {
-		return Account{}, fmt.Errorf("register: %w", err)
-	}
-	err = s.Acts.Do(ctx, who, action, func(tx *db.Tx, act *access.Act) error {
-		o, err := s.organizationFor(ctx, tx, a, in.SetupCode)
-		if err != nil {
-			return err
-		}
-		if err := s.insert(ctx, tx, &a); err != nil {
-			return err
-		}
-		m := Membership{AccountID: a.ID, organizationID: o.ID, Role: access.Owner, CreatedAt: now}
-		if err := s.insertMembership(ctx, tx, &m); err != nil {
-			return err
-		}
-		if visits {
-			act.By(a.ID, o.ID)
-		}
-		act.On("account", a.ID, a.Email)
-		act.Note("organization", o.ID)
-		return nil
-	})
-	switch {
-	case db.IsDuplicate(err): // ids are never met twice; the e-mail it is
-		return Account{}, ErrEmailTaken
-	case err != nil:
-		return Account{}, err
-	}
-	return a, nil
+	return s.create(ctx, who, action, in, email, h)
 }
 
 // beforeHash refuses what will be refused in the end, before it costs a hash.
@@ -115,6 +84,42 @@ func (s *Store) beforeHash(ctx context.Context, email, setupCode string) error {
 		return err
 	}
 	return nil
+}
+
+// create makes the account that in asks for, with its e-mail and the hash of its
+// password as they are kept.
+func (s *Store) create(ctx context.Context, who access.Caller, action access.Action, in Registration, email, h string) (Account, error) {
+	now := s.now()
+	a := Account{ID: db.NewID(), Name: in.Name, Email: email, CreatedAt: now, UpdatedAt: now}
+	if err := s.setPassword(&a, h); err != nil {
+		return Account{}, fmt.Errorf("register: %w", err)
+	}
+	err := s.Acts.Do(ctx, who, action, func(tx *db.Tx, act *access.Act) error {
+		o, err := s.organizationFor(ctx, tx, a, in.SetupCode)
+		if err != nil {
+			return err
+		}
+		if err := s.insert(ctx, tx, &a); err != nil {
+			return err
+		}
+		m := Membership{AccountID: a.ID, organizationID: o.ID, Role: access.Owner, CreatedAt: now}
+		if err := s.insertMembership(ctx, tx, &m); err != nil {
+			return err
+		}
+		if who.Role == access.Visitor {
+			act.By(a.ID, o.ID)
+		}
+		act.On("account", a.ID, a.Email)
+		act.Note("organization", o.ID)
+		return nil
+	})
+	switch {
+	case db.IsDuplicate(err): // ids are never met twice; the e-mail it is
+		return Account{}, ErrEmailTaken
+	case err != nil:
+		return Account{}, err
+	}
+	return a, nil
 }
 
 // organizationFor returns the organization that a new account owns: one of its

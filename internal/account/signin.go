@@ -116,39 +116,7 @@ func (s *Store) SignIn(ctx context.Context, who access.Caller, email string, sho
 	if err != nil {
 		return Tokens{}, fmt.Errorf("sign in: %w", err)
 	}
-
-	id, key, now := db.NewID(), make([]byte, familyKeySize), s.now()
-	rand.Read(key)
-	defer clear(key)
-	var f signIn
-	err = s.Acts.Do(ctx, who, access.SignIn, func(tx *db.Tx, act *access.Act) error {
-		a, err := s.hold(ctx, tx, a.ID, p)
-		if err != nil {
-			return err
-		}
-		if err := s.improve(ctx, tx, &a, p); err != nil {
-			return err
-		}
-		memberships, err := s.memberships(ctx, tx, a.ID)
-		if err != nil {
-			return err
-		}
-		if len(memberships) == 0 {
-			return ErrNotMember
-		}
-		f = signIn{id: id, accountID: a.ID, organizationID: memberships[0].Organization.ID, number: 1, network: throttle.Network(who.Address), createdAt: now}
-		f.renew(now)
-		act.By(f.accountID, f.organizationID)
-		act.On("sign_in", f.id, "")
-		if err := s.makeRoom(ctx, tx, act, f); err != nil {
-			return err
-		}
-		return s.insertSignIn(ctx, tx, &f, key)
-	})
-	if err != nil {
-		return Tokens{}, err
-	}
-	return s.tokens(ctx, f, key)
+	return s.begin(ctx, who, a.ID, p)
 }
 
 // identify finds out whose e-mail and password these are.
@@ -187,6 +155,42 @@ func (s *Store) knows(ctx context.Context, accountID, network string) (bool, err
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// begin signs in the account that p was given for.
+func (s *Store) begin(ctx context.Context, who access.Caller, accountID string, p proof) (Tokens, error) {
+	id, key, now := db.NewID(), make([]byte, familyKeySize), s.now()
+	rand.Read(key)
+	defer clear(key)
+	var f signIn
+	err := s.Acts.Do(ctx, who, access.SignIn, func(tx *db.Tx, act *access.Act) error {
+		a, err := s.hold(ctx, tx, accountID, p)
+		if err != nil {
+			return err
+		}
+		if err := s.improve(ctx, tx, &a, p); err != nil {
+			return err
+		}
+		memberships, err := s.memberships(ctx, tx, a.ID)
+		if err != nil {
+			return err
+		}
+		if len(memberships) == 0 {
+			return ErrNotMember
+		}
+		f = signIn{id: id, accountID: a.ID, organizationID: memberships[0].Organization.ID, number: 1, network: throttle.Network(who.Address), createdAt: now}
+		f.renew(now)
+		act.By(f.accountID, f.organizationID)
+		act.On("sign_in", f.id, "")
+		if err := s.makeRoom(ctx, tx, act, f); err != nil {
+			return err
+		}
+		return s.insertSignIn(ctx, tx, &f, key)
+	})
+	if err != nil {
+		return Tokens{}, err
+	}
+	return s.tokens(ctx, f, key)
 }
 
 func (s *Store) insertSignIn(ctx context.Context, tx *db.Tx, f *signIn, key []byte) error {

@@ -22,7 +22,7 @@ var (
 	ErrTooManyTries       = fault.New(fault.RateLimited, "RATE_LIMITED", "Too many requests")
 	ErrEmailTaken         = fault.New(fault.Conflict, "EMAIL_TAKEN", "There is an account with this e-mail. Sign in, or use another e-mail.").With(fault.Details{"field": "email"})
 	ErrSignupClosed       = fault.New(fault.Forbidden, "SIGNUP_CLOSED", "Only the operator of this server makes accounts. Ask for one.")
-	ErrLastOwner          = fault.New(fault.Conflict, "LAST_OWNER", "The account is the only owner of the operator's organization, and the server would be nobody's. Make another owner first.")
+	ErrLastOwner          = fault.New(fault.Conflict, "LAST_OWNER", "The account is the only owner of the organization that owns this server, and can't be deleted.")
 	ErrNotMember          = fault.New(fault.Forbidden, "NOT_A_MEMBER", "The account does not belong to this organization.")
 
 	ErrInvalidAccessToken  = fault.New(fault.Unauthenticated, "INVALID_ACCESS_TOKEN", "The access token is invalid, or its sign-in has ended. Sign in again.")

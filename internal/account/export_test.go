@@ -1,0 +1,94 @@
+package account
+
+import (
+	"context"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/db"
+)
+
+// What the tests need to see and to set up that no caller does.
+
+const (
+	SignInIdle = signInIdle
+	SignInLife = signInLife
+	MaxSignIns = maxSignIns
+)
+
+var (
+	SignInPace       = signInPace
+	RegistrationPace = registrationPace
+	FailurePace      = failurePace
+	ParseEmail       = parseEmail
+)
+
+func (s *Store) Purge(ctx context.Context) error { return s.purge(ctx) }
+
+// ReadRefreshToken returns what a token names, if it has the form of one.
+func ReadRefreshToken(text string) (family string, number uint32, mac []byte, err error) {
+	t, err := parseRefreshToken(text)
+	return t.family, t.number, t.mac, err
+}
+
+// NewRefreshToken makes a token as the server does.
+func NewRefreshToken(family string, number uint32, key []byte) string {
+	return newRefreshToken(family, number, key).Reveal()
+}
+
+// Hash returns the hash of an account's password.
+func (s *Store) Hash(ctx context.Context, email string) (string, error) {
+	a, err := s.accountByEmail(ctx, s.DB, email)
+	if err != nil {
+		return "", err
+	}
+	return s.openPassword(a)
+}
+
+// KeepHash gives an account another hash, as an older server would have made it.
+func (s *Store) KeepHash(ctx context.Context, email, text string) error {
+	return s.DB.Tx(ctx, func(tx *db.Tx) error {
+		a, err := s.accountByEmail(ctx, tx, email)
+		if err != nil {
+			return err
+		}
+		return s.improve(ctx, tx, &a, proof{better: text})
+	})
+}
+
+// RegisterHashed is Register with a password that is hashed already: a hash takes
+// long, and few tests are about one.
+func (s *Store) RegisterHashed(ctx context.Context, who access.Caller, in Registration, hash string) (Account, error) {
+	return s.create(ctx, who, access.Register, in, in.Email, hash)
+}
+
+// Enter is SignIn without the password.
+func (s *Store) Enter(ctx context.Context, who access.Caller, email string) (Tokens, error) {
+	a, err := s.accountByEmail(ctx, s.DB, email)
+	if err != nil {
+		return Tokens{}, err
+	}
+	text, err := s.openPassword(a)
+	if err != nil {
+		return Tokens{}, err
+	}
+	return s.begin(ctx, who, a.ID, proof{hash: text})
+}
+
+// AddOwner makes an account an owner of the operator's organization.
+func (s *Store) AddOwner(ctx context.Context, accountID, organizationID string) error {
+	return s.DB.Tx(ctx, func(tx *db.Tx) error {
+		return s.insertMembership(ctx, tx, &Membership{AccountID: accountID, organizationID: organizationID, Role: access.Owner, CreatedAt: s.now()})
+	})
+}
+
+// NewSetupCode makes another code for the operator's organization, as one more
+// server would.
+func (s *Store) NewSetupCode(ctx context.Context, code string) error {
+	return s.DB.Tx(ctx, func(tx *db.Tx) error {
+		o, err := s.holdOperator(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return s.insertSetupCode(ctx, tx, setupCode{digest: digest(code), organizationID: o.ID, createdAt: s.now()})
+	})
+}
