@@ -1,11 +1,40 @@
 package apikey
 
 import (
+	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 )
 
-// The key of docs/formats.md.
+// The vectors are those that the independent reader checks, too.
+func TestKeysOfTheVectorsAreToldApart(t *testing.T) {
+	text, err := os.ReadFile("../seal/testdata/vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors struct {
+		Good []struct{ Text string }      `json:"api_keys"`
+		Bad  []struct{ Why, Text string } `json:"bad_api_keys"`
+	}
+	if err := json.Unmarshal(text, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	if len(vectors.Good) == 0 || len(vectors.Bad) == 0 {
+		t.Fatal("there are no vectors")
+	}
+	for _, v := range vectors.Good {
+		if !WellFormed(v.Text) {
+			t.Errorf("%s is refused", v.Text)
+		}
+	}
+	for _, v := range vectors.Bad {
+		if WellFormed(v.Text) {
+			t.Errorf("%q passes: %s", v.Text, v.Why)
+		}
+	}
+}
+
 const vector = "ra_live_0123456789ABCDEFGHIJKLMNOPQRSTUV"
 
 func TestEveryCharacterOfAKeyIsChecked(t *testing.T) {
