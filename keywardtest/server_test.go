@@ -142,13 +142,13 @@ func TestTheSetupCodeStaysUntilThereIsAnOperator(t *testing.T) {
 			t.Fatalf("register with the code: %v %v", r, err)
 		}
 		r.Body.Close()
+		if _, err := os.Stat(filepath.Join(o.Data, "setup.code")); !os.IsNotExist(err) {
+			t.Errorf("setup.code is still there (%v)", err)
+		}
 		s.Stop(t)
 		s = keywardtest.Start(t, o)
 		if strings.Contains(s.Said(), "setup code:") {
 			t.Errorf("a code although there is an operator:\n%s", s.Said())
-		}
-		if _, err := os.Stat(filepath.Join(o.Data, "setup.code")); !os.IsNotExist(err) {
-			t.Errorf("setup.code is still there (%v)", err)
 		}
 	})
 }

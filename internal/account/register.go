@@ -119,6 +119,9 @@ func (s *Store) create(ctx context.Context, who access.Caller, action access.Act
 	case err != nil:
 		return Account{}, err
 	}
+	if in.SetupCode != "" && s.SetupCodeSpent != nil {
+		s.SetupCodeSpent()
+	}
 	return a, nil
 }
 

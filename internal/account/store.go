@@ -44,6 +44,10 @@ type Store struct {
 	DefaultTier   string        // of new organizations
 	DefaultQuotas access.Quotas // of organizations that have none of their own
 
+	// SetupCodeSpent is called when somebody has registered with the setup code,
+	// which is good for nothing any more. It may be nil.
+	SetupCodeSpent func()
+
 	// RevokeKeys ends all API keys of an account inside the transaction that
 	// deletes it.
 	RevokeKeys func(ctx context.Context, tx *db.Tx, act *access.Act, accountID string) error

@@ -55,6 +55,13 @@ func (s *server) settle(ctx context.Context) error {
 	return s.interruptLost(ctx)
 }
 
+// dropSetupCode takes the file with the setup code away once it is spent.
+func (s *server) dropSetupCode() {
+	if err := s.folder.Remove(folder.SetupCodeFile); err != nil {
+		s.log.Warn("the file with the spent setup code can't be removed", "err", err)
+	}
+}
+
 func (s *server) declareAgents(ctx context.Context) error {
 	declared := make([]agent.Definition, len(s.Config.Agents))
 	for i, a := range s.Config.Agents {

@@ -111,7 +111,7 @@ func (s *server) build(context.Context) error {
 		Issuer: func() string { return s.url }, SignupOpen: c.SignupOpen, DefaultTier: c.DefaultTier, DefaultQuotas: access.Quotas(c.Quotas),
 	}
 	s.keys = &apikey.Store{Acts: s.acts, DB: s.db, Root: s.root, Now: now, Prefix: c.KeyPrefix, HoldMember: s.accounts.HoldMember}
-	s.accounts.RevokeKeys = s.keys.RevokeAccount
+	s.accounts.RevokeKeys, s.accounts.SetupCodeSpent = s.keys.RevokeAccount, s.dropSetupCode
 	s.agents = &agent.Store{Acts: s.acts, DB: s.db, Root: s.root, Now: now, CheckURL: s.egress.CheckURL}
 	s.vault = &vault.Store{Acts: s.acts, DB: s.db, Root: s.root, Now: now, FindAgent: func(ctx context.Context, who access.Caller, id string) (vault.Agent, error) {
 		a, err := s.agents.Find(ctx, who, id)
