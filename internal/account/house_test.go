@@ -35,6 +35,8 @@ type house struct {
 
 const issuer = "https://keyward.example"
 
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
 var (
 	home  = access.NewVisitor(netip.MustParseAddr("203.0.113.7"), "r1")
 	away  = access.NewVisitor(netip.MustParseAddr("198.51.100.9"), "r2")
@@ -46,7 +48,7 @@ var (
 func newHouse(t *testing.T, d *db.DB) *house {
 	t.Helper()
 	root, _ := seal.NewRoot()
-	h := newServer(t, d, root, &clock{t: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)})
+	h := newServer(t, d, root, &clock{t: start})
 	if _, _, err := h.EnsureOperator(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
@@ -164,18 +166,24 @@ func (h *house) signedIn(t *testing.T, name string) (access.Caller, account.Toke
 	return h.caller(t, tokens.Access), tokens
 }
 
+// exec is run for a statement that has to change something.
 func exec(t *testing.T, d *db.DB, query string, args ...any) {
 	t.Helper()
-	err := d.Tx(t.Context(), func(tx *db.Tx) error {
-		n, err := tx.Exec(t.Context(), query, args...)
-		if err == nil && n == 0 {
-			return errors.New("no row was changed")
-		}
+	if run(t, d, query, args...) == 0 {
+		t.Fatal("no row was changed")
+	}
+}
+
+func run(t *testing.T, d *db.DB, query string, args ...any) (n int64) {
+	t.Helper()
+	err := d.Tx(t.Context(), func(tx *db.Tx) (err error) {
+		n, err = tx.Exec(t.Context(), query, args...)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return n
 }
 
 func number(t *testing.T, d *db.DB, query string, args ...any) (n int64) {
