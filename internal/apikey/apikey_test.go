@@ -143,6 +143,34 @@ func TestAKeyTakesWhatItMadeWithIt(t *testing.T) {
 }
 
 // A revocation and a key that makes keys race: no key may be left alive.
+func TestRemovingAnAccountEndsItsKeysAndWhatTheyMade(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		made := make([]seal.Secret, 0, 5)
+		who := h.jane
+		for i := range 5 { // each makes the next
+			k, secret := h.make(t, who, apikey.Request{Name: fmt.Sprint("key ", i)})
+			h.clock.pass(time.Second)
+			who, made = with(h.jane, k), append(made, secret)
+		}
+		err := h.Acts.Do(t.Context(), h.jane, access.DeleteAccount, func(tx *db.Tx, act *access.Act) error {
+			return h.RevokeAccount(t.Context(), tx, act, h.jane.AccountID)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, secret := range made {
+			if _, err := h.Find(t.Context(), secret); !errors.Is(err, apikey.ErrRevoked) {
+				t.Errorf("key %d: %v, want REVOKED_API_KEY", i, err)
+			}
+		}
+		var used int64
+		if err := d.QueryRow(t.Context(), `SELECT used FROM quota_uses WHERE organization_id = 'org-jane' AND kind = 'keys'`).Scan(&used); err != nil || used != 0 {
+			t.Errorf("%d keys are counted (%v), want 0", used, err)
+		}
+	})
+}
+
 func TestNoKeyOutlivesTheOneThatWasMakingIt(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		h := newHouse(t, d)

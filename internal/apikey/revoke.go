@@ -81,18 +81,18 @@ func (s *Store) RevokeAccount(ctx context.Context, tx *db.Tx, act *access.Act, a
 	if err != nil {
 		return err
 	}
-	for _, k := range keys {
-		if _, err := s.end(ctx, tx, act, k); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = s.end(ctx, tx, act, keys...)
+	return err
 }
 
-// end revokes k and all that it made, and says how many were not revoked before.
-func (s *Store) end(ctx context.Context, tx *db.Tx, act *access.Act, k Key) (ended int, err error) {
-	seen := map[int64]bool{k.ID: true}
-	for queue := []Key{k}; len(queue) > 0; queue = queue[1:] {
+// end revokes keys and all that they made, each once, and says how many were not
+// revoked before.
+func (s *Store) end(ctx context.Context, tx *db.Tx, act *access.Act, keys ...Key) (ended int, err error) {
+	seen := map[int64]bool{}
+	for _, k := range keys {
+		seen[k.ID] = true
+	}
+	for queue := keys; len(queue) > 0; queue = queue[1:] {
 		k := queue[0]
 		if k.RevokedAt.IsZero() {
 			old := k.tag
