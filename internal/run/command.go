@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -31,7 +32,10 @@ func (r *Runs) PrepareDir() error {
 // answer. Nothing that it started is left running, unless it left its process
 // group.
 func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, input []byte) (answer, error) {
-	dir, err := os.MkdirTemp(r.Dir, "run-")
+	dir, err := filepath.Abs(r.Dir) // for HOME
+	if err == nil {
+		dir, err = os.MkdirTemp(dir, "run-")
+	}
 	if err != nil {
 		return answer{}, err
 	}
@@ -58,11 +62,11 @@ func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, inp
 	case errors.Is(context.Cause(ctx), errTooMuch):
 		return answer{}, errTooMuch
 	case errors.As(err, &exit):
-		return answer{}, exitFailure(ctx, exit, out.Bytes())
+		return answer{}, exitFailure(ctx, exit, out.kept)
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		return answer{}, err
 	}
-	return parseOutput(out.Bytes())
+	return parseOutput(out.kept)
 }
 
 var errTooMuch = fails("The agent's program put out more than 8 MiB and was ended.")
@@ -114,9 +118,10 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 }
 
 // capped keeps what is written to it, up to a bound. What would go beyond is
-// refused, and full is called.
+// refused, and full is called. It is a Writer alone: a ReadFrom would be used
+// to pass the bound by.
 type capped struct {
-	bytes.Buffer
+	kept []byte
 	room int
 	full func()
 }
@@ -126,5 +131,6 @@ func (c *capped) Write(b []byte) (int, error) {
 		c.full()
 		return 0, errTooMuch
 	}
-	return c.Buffer.Write(b)
+	c.kept = append(c.kept, b...)
+	return len(b), nil
 }

@@ -110,7 +110,7 @@ func unreachable(err error) error {
 		says = "The agent could not be reached: the name of its host was not found."
 	case errors.As(err, &certificate):
 		says = "The agent could not be reached: its TLS certificate is not valid for its address."
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		says = "The agent could not be reached: its address does not speak TLS."
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		says = "The agent closed the connection before it had answered."

@@ -180,10 +180,7 @@ func (r *Runs) begin(ctx context.Context, who access.Caller, j *job, req Request
 // carryOut does a run that has begun, and records how it ended.
 func (r *Runs) carryOut(j *job) {
 	defer r.leave(j)
-	status, session := r.perform(j)
-	if session != nil {
-		r.saveSession(j, session)
-	}
+	status := r.perform(j)
 	j.run.EndedAt = db.Time(db.Micros(r.Now()))
 	if err := r.record(j, status); err != nil {
 		j.run.EndedAt = time.Time{}
@@ -191,15 +188,15 @@ func (r *Runs) carryOut(j *job) {
 	}
 }
 
-// perform calls the runner, sets the run's output or error, and returns the
-// state it is to end in, and the session to be kept.
-func (r *Runs) perform(j *job) (status Status, session jsontext.Value) {
+// perform calls the runner, keeps the session that it leaves, sets the run's
+// output or error, and returns the state that it is to end in.
+func (r *Runs) perform(j *job) (status Status) {
 	defer func() {
 		// What is panicked with may hold a value.
 		if v := recover(); v != nil {
 			r.Log.Error("a run panicked", "run", j.run.ID, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
 			j.run.Output, j.run.ErrorMessage = nil, fault.ErrInternal.Message
-			status, session = Failed, nil
+			status = Failed
 		}
 	}()
 	ctx, cancel := context.WithTimeout(j.ctx, j.agent.Timeout())
@@ -215,9 +212,11 @@ func (r *Runs) perform(j *job) (status Status, session jsontext.Value) {
 		err = fails("The agent's output is larger than 4 MiB.")
 	}
 	if err == nil {
+		// Whoever is told that the run succeeded finds its session.
+		r.saveSession(j, said.Session)
 		j.run.Output = output
 		r.Log.Info("a run succeeded", "run", j.run.ID, "agent", j.run.AgentID)
-		return Succeeded, said.Session
+		return Succeeded
 	}
 
 	var f *failure
@@ -240,7 +239,7 @@ func (r *Runs) perform(j *job) (status Status, session jsontext.Value) {
 		attributes = append(attributes, "err", secrets.text(f.cause.Error())) // it may quote the agent
 	}
 	r.Log.Info("a run failed", attributes...)
-	return status, nil
+	return status
 }
 
 // call gives the run to its runner.
@@ -266,7 +265,7 @@ func (j *job) session() jsontext.Value {
 // saveSession keeps what the agent wants to find again. That it can't be kept
 // does not make the run fail.
 func (r *Runs) saveSession(j *job, session jsontext.Value) {
-	if j.profile == nil || !j.profile.KeepSession {
+	if session == nil || j.profile == nil || !j.profile.KeepSession {
 		return
 	}
 	err := session.Compact()

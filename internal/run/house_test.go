@@ -1,0 +1,192 @@
+package run
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/agent"
+	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/egress"
+	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/seal"
+)
+
+// TestMain lets the test's own program be what an agent's command starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
+		roles[os.Args[1]]()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// roles are what this program can be, by its first argument.
+var roles = map[string]func(){}
+
+// house is a server's runs, with the operator's organization and another.
+type house struct {
+	*Runs
+	op, jane access.Caller
+	log      *logbook
+	profiles map[string]*Profile // by their token
+}
+
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logbook) Write(b []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(b) }
+func (l *logbook) String() string              { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
+
+func owner(organization string) access.Caller {
+	return access.Caller{
+		AccountID: "account-" + organization, OrganizationID: organization, Role: access.Owner, SignInID: "s",
+		Quotas: access.Quotas{Agents: access.Unlimited},
+	}
+}
+
+var errToken = fault.New(fault.NotFound, "AUTH_PROFILE_NOT_FOUND", "no profile")
+
+func newHouse(t *testing.T, d *db.DB) *house {
+	t.Helper()
+	root, _ := seal.NewRoot()
+	for _, org := range []string{"op", "jane", "bob"} {
+		change(t, d, `INSERT INTO organizations (id, name, operator, tier, limits, quotas, created_at, updated_at, root_version, tag)
+			VALUES ($1, 'o', 0, 'free', '{}', '{}', 1, 1, 1, $2)`, org, []byte{})
+	}
+	h := &house{op: owner("op"), jane: owner("jane"), log: &logbook{}, profiles: map[string]*Profile{}}
+	h.op.Operator = true
+	h.start(t, d, root, "node-1")
+	return h
+}
+
+// start makes the runs of a server that has just started.
+func (h *house) start(t *testing.T, d *db.DB, root *seal.Root, node string) {
+	policy := &egress.Policy{Laptop: true}
+	acts := &access.Acts{DB: d, Root: root, Now: time.Now}
+	h.Runs = &Runs{
+		Acts: acts, DB: d, Root: root, Now: time.Now, NodeID: node, Client: policy.Client, Dir: t.TempDir(),
+		Log:    slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Agents: &agent.Store{Acts: acts, DB: d, Root: root, Now: time.Now, OperatorID: "op", CheckURL: policy.CheckURL},
+		OpenProfile: func(_ context.Context, _ access.Caller, _ agent.Agent, token seal.Secret) (*Profile, error) {
+			p := h.profiles[token.Reveal()]
+			if p == nil {
+				return nil, errToken
+			}
+			opened := *p
+			if opened.Touch == nil {
+				opened.Touch = func(context.Context, *db.Tx) error { return nil }
+			}
+			if opened.Close == nil {
+				opened.Close = func() {}
+			}
+			return &opened, nil
+		},
+	}
+	runs := h.Runs
+	t.Cleanup(func() {
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		runs.Shutdown(now)
+	})
+}
+
+func change(t *testing.T, d *db.DB, query string, args ...any) {
+	t.Helper()
+	err := d.Tx(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec(t.Context(), query, args...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func number(t *testing.T, d *db.DB, query string, args ...any) (n int64) {
+	t.Helper()
+	if err := d.QueryRow(t.Context(), query, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// service defines jane's agent with that id, at a web service of the test's.
+func (h *house) service(t *testing.T, id string, serve http.HandlerFunc, arguments ...agent.Argument) {
+	t.Helper()
+	s := httptest.NewServer(serve)
+	t.Cleanup(s.Close)
+	t.Cleanup(s.CloseClientConnections) // a handler that waits for its caller to go
+	h.define(t, agent.Definition{ID: id, InputArguments: arguments, TimeoutSeconds: 20, Runner: agent.Runner{Type: agent.HTTP, URL: s.URL + "/run"}})
+}
+
+func (h *house) define(t *testing.T, d agent.Definition) {
+	t.Helper()
+	if _, _, err := h.Agents.Create(t.Context(), h.jane, d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// says is a service that answers with text.
+func says(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) }
+}
+
+// run starts a run of jane's and waits for its end.
+func (h *house) run(t *testing.T, agentID, token string, parameters ...string) Run {
+	t.Helper()
+	req := Request{AgentID: agentID, Wait: true, Parameters: map[string]jsontext.Value{}}
+	if token != "" {
+		req.Token = seal.NewSecret(token)
+	}
+	for _, p := range parameters {
+		name, value, _ := strings.Cut(p, "=")
+		req.Parameters[name] = jsontext.Value(value)
+	}
+	run, err := h.Start(t.Context(), h.jane, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+// eventually waits until ok.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatal("never: ", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// ended waits for the end of a run of jane's.
+func (h *house) ended(t *testing.T, id string) (run Run) {
+	t.Helper()
+	eventually(t, "the run ends", func() bool {
+		var err error
+		if run, err = h.Get(t.Context(), h.jane, id); err != nil {
+			t.Fatal(err)
+		}
+		return !run.EndedAt.IsZero()
+	})
+	return run
+}
+
+func isFault(err error, code string) bool {
+	var f *fault.Fault
+	return errors.As(err, &f) && f.Code == code
+}
