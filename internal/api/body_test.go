@@ -78,8 +78,8 @@ func TestABadBodyIsRefusedWithItsCodeAndItsField(t *testing.T) {
 		{`{"name":"a","nme":null}`, "UNKNOWN_FIELD", "nme"},
 		{`{"name":"a","":1}`, "UNKNOWN_FIELD", `""`},
 		{`{"name":"a","api_key":"ra_key"}`, "UNKNOWN_FIELD", "api_key"},
-		{`{"name":"a","` + long + `":1}`, "UNKNOWN_FIELD", long[:64] + "…"},
-		{`{"name":"a","a\u001b[2J\u2028b":1}`, "UNKNOWN_FIELD", "a\ufffd[2J\ufffdb"},
+		{`{"name":"a","` + long + `":1}`, "UNKNOWN_FIELD", "…"},
+		{`{"name":"a","a\u001b[2J\u2028b":1}`, "UNKNOWN_FIELD", "…"},
 
 		// Not one JSON object.
 		{`[]`, "INVALID_REQUEST", ""},
@@ -113,7 +113,7 @@ func TestABadBodyIsRefusedWithItsCodeAndItsField(t *testing.T) {
 		{`{"name":"\ud800"}`, "INVALID_REQUEST", "name"},
 		{`{"name":"hunter2hunter2\u0000"}`, "INVALID_REQUEST", "name"},
 		{`{"name":"a","extra":{"x":["\u0000"]}}`, "INVALID_REQUEST", "extra.x.0"},
-		{`{"name":"a","labels":{"\u0000":"x"}}`, "INVALID_REQUEST", "labels.\ufffd"},
+		{`{"name":"a","labels":{"\u0000":"x"}}`, "INVALID_REQUEST", "labels.…"},
 		{"{\"name\":\"\x00\"}", "INVALID_REQUEST", "name"},
 		{`{"name":"a","extra":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, "INVALID_REQUEST", ""},
 		{`{"name":"a","extra":` + strings.Repeat(`{"a":`, 100_000), "INVALID_REQUEST", ""},

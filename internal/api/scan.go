@@ -6,8 +6,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
@@ -209,27 +207,21 @@ func under(path, name string) string {
 	return path + "." + shown(name)
 }
 
-// shown returns a name that was sent in a form that can be sent back: short,
-// and without what a terminal or a log would act on.
+// shown returns a name that was sent as it can be sent back. A misspelt name is
+// short and plain; all else may be a secret in the wrong place: API keys and
+// tokens are longer.
 func shown(name string) string {
-	const most = 64
-	if name == "" {
+	const most = 32
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-' || r == '.'
+	}
+	switch {
+	case name == "":
 		return `""`
+	case len(name) > most, strings.ContainsFunc(name, func(r rune) bool { return !plain(r) }):
+		return "…"
 	}
-	clean := strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return utf8.RuneError
-		}
-		return r
-	}, name)
-	for i, n := 0, 0; i < len(clean); n++ {
-		if n == most {
-			return clean[:i] + "…"
-		}
-		_, size := utf8.DecodeRuneInString(clean[i:])
-		i += size
-	}
-	return clean
+	return name
 }
 
 // explain says where a body is not what it must be. What the decoder itself
