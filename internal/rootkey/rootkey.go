@@ -58,7 +58,8 @@ type Keys struct {
 	// Rows are all rows that are tagged or sealed under the root key.
 	Rows []Rows
 	// Settle is how long a request may still write under the old version after
-	// its server has turned to a new one. It is zero where nothing is served.
+	// its server has turned to a new one. What is written later than that is lost.
+	// It may be zero only where no server on the database serves.
 	Settle time.Duration
 
 	keeping  sync.Mutex // while the ring is brought up to date, from Read to Write

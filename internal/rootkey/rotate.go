@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	poll  = 500 * time.Millisecond // how often the other servers are looked at
+	poll  = 250 * time.Millisecond // how often the other servers are looked at
 	batch = 200                    // rows that are renewed at once; other writers wait for them on SQLite
 )
 
@@ -87,7 +87,7 @@ func (k *Keys) turn(ctx context.Context, who access.Caller, v versions, say func
 		return versions{}, err
 	}
 	id := k.Root.ID(number)
-	_, err = k.await(ctx, fmt.Sprintf("waiting until every server has version %d (id %s); where the root key is not shared, add its line on", number, id), say,
+	_, err = k.await(ctx, fmt.Sprintf("waiting until version %d (id %s) is in the root key of", number, id), say,
 		func(n Node) bool { return n.Versions[number] == id })
 	if err != nil {
 		return versions{}, err
@@ -132,7 +132,7 @@ func (k *Keys) next(v versions, say func(string)) (uint32, error) {
 	if err := k.Write(text); err != nil {
 		return 0, fmt.Errorf("add a version to the root key: %w", err)
 	}
-	say(fmt.Sprintf("version %d (id %s) was added to the root key of this server", number, beside.ID(number)))
+	say(fmt.Sprintf("version %d (id %s) was added to the root key of this server: copy its line to every host that keeps its own", number, beside.ID(number)))
 	return number, k.Root.Merge(line)
 }
 

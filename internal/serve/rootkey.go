@@ -137,7 +137,9 @@ func InitRootKey(path string) (MadeRootKey, error) {
 // data folder's lock meanwhile.
 func RotateRootKey(ctx context.Context, o Options, line func(string)) error {
 	return offline(ctx, o, func(s *server) error {
-		s.rootKeys.Settle = 0
+		if !s.db.Shared() {
+			s.rootKeys.Settle = 0 // nobody is served meanwhile
+		}
 		if err := s.fleet.Register(ctx); err != nil {
 			return err
 		}
