@@ -55,7 +55,7 @@ func (s *server) openRootKey(ctx context.Context) error {
 	s.audit = &audit.Log{DB: s.db, Root: s.root, Now: time.Now, Log: s.log}
 	s.rootKeys = &rootkey.Keys{
 		DB: s.db, Root: s.root, Acts: s.acts, Now: time.Now, Log: s.log,
-		Read: s.readRootKey, Write: s.writeRootKey(), Nodes: s.rootKeyNodes, Rows: s.rows(), Settle: 2 * time.Second,
+		Read: s.readRootKey, Write: s.writeRootKey(), Nodes: s.rootKeyNodes, Rows: s.rows(), Settle: 30 * time.Second,
 	}
 	return s.rootKeys.Check(ctx, true)
 }

@@ -1,7 +1,8 @@
 -- +goose Up
 
 -- The versions of the root key that this database has been sealed under. The
--- sentinel is a box that only that version opens.
+-- sentinel is a box that only that version opens; of a retired one it is a box
+-- under a later version, which proves that the version was given up on purpose.
 CREATE TABLE root_versions (
     version    BIGINT PRIMARY KEY,
     id         TEXT   NOT NULL,
