@@ -12,13 +12,15 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/keyward/keyward/internal/config"
 )
 
 // The exit codes.
 const (
 	exitOK     = 0
 	exitFailed = 1 // refused, or failed
-	exitUsage  = 2 // the command line is wrong
+	exitUsage  = 2 // the command line or a setting is wrong
 )
 
 func main() { os.Exit(run()) }
@@ -31,6 +33,7 @@ func run() int {
 
 	err := command().ExecuteContext(ctx)
 	var usage usageError
+	var setting *config.Problem // that only a part of the server could find
 	switch {
 	case err == nil:
 		return exitOK
@@ -39,6 +42,9 @@ func run() int {
 		return exitUsage
 	}
 	fmt.Fprintf(os.Stderr, "keyward: %v\n", err)
+	if errors.As(err, &setting) {
+		return exitUsage
+	}
 	return exitFailed
 }
 

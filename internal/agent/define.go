@@ -125,7 +125,7 @@ func (r Runner) check() error {
 	case r.Type == HTTP:
 		return nil
 	case r.Type != Command:
-		return fault.Field("runner.type", "must be http")
+		return fault.Field("runner.type", "must be http, or command in the config file")
 	case r.URL != "":
 		return fault.Field("runner.url", "belongs to an http runner; a command runner has a command")
 	}

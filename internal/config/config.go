@@ -109,10 +109,16 @@ func (c Config) Invalid(name string, reason error) error {
 	return problem(name, c.sources.of(name), reason)
 }
 
-// problem is the form of every refusal of a setting.
-func problem(name, source string, reason error) error {
-	return fmt.Errorf("%s (%s): %w", name, source, reason)
+func problem(name, source string, reason error) error { return &Problem{name, source, reason} }
+
+// Problem is the refusal of a setting's value.
+type Problem struct {
+	name, source string
+	reason       error
 }
+
+func (p *Problem) Error() string { return fmt.Sprintf("%s (%s): %v", p.name, p.source, p.reason) }
+func (p *Problem) Unwrap() error { return p.reason }
 
 // sources says where the value of each setting stands: "--addr", "KEYWARD_ADDR",
 // "keyward.yaml line 3".
