@@ -19,7 +19,12 @@ func (s *Store) Delete(ctx context.Context, who access.Caller, password seal.Sec
 	if err != nil {
 		return fmt.Errorf("delete an account: %w", err)
 	}
-	err = s.Acts.Do(ctx, who, access.DeleteAccount, func(tx *db.Tx, act *access.Act) error {
+	return s.leave(ctx, who, p)
+}
+
+// leave deletes the account that p was given for.
+func (s *Store) leave(ctx context.Context, who access.Caller, p proof) error {
+	err := s.Acts.Do(ctx, who, access.DeleteAccount, func(tx *db.Tx, act *access.Act) error {
 		a, err := s.hold(ctx, tx, who.AccountID, p)
 		if err != nil {
 			return err

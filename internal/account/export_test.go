@@ -74,6 +74,19 @@ func (s *Store) Enter(ctx context.Context, who access.Caller, email string) (Tok
 	return s.begin(ctx, who, a.ID, proof{hash: text})
 }
 
+// Leave is Delete without the password.
+func (s *Store) Leave(ctx context.Context, who access.Caller) error {
+	a, err := s.accountByID(ctx, s.DB, who.AccountID)
+	if err != nil {
+		return err
+	}
+	text, err := s.openPassword(a)
+	if err != nil {
+		return err
+	}
+	return s.leave(ctx, who, proof{hash: text})
+}
+
 // AddOwner makes an account an owner of the operator's organization.
 func (s *Store) AddOwner(ctx context.Context, accountID, organizationID string) error {
 	return s.DB.Tx(ctx, func(tx *db.Tx) error {
