@@ -152,3 +152,34 @@ func TestTheSetupCodeStaysUntilThereIsAnOperator(t *testing.T) {
 		}
 	})
 }
+
+func TestARequestThatWaitsForARunIsAnsweredWhenTheServerStops(t *testing.T) {
+	h := newHouse(t, keywardtest.Options{Settings: map[string]string{"shutdown_timeout": "1s"}})
+	p := h.person("")
+	called, release := make(chan struct{}), make(chan struct{})
+	h.agent(p, "slow", h.runner(func(map[string]any) string { close(called); <-release; return `{"output":1}` }))
+	defer close(release)
+
+	answered := make(chan error, 1)
+	var status int
+	var text []byte
+	go func() {
+		body := strings.NewReader(`{"agent_id":"slow","api_key":"` + p.key + `","run_async":false,"parameters":{"username":"jane"}}`)
+		got, err := http.Post(h.URL+"/run_agent", "application/json", body)
+		if err == nil {
+			defer got.Body.Close()
+			status = got.StatusCode
+			text, err = io.ReadAll(got.Body)
+		}
+		answered <- err
+	}()
+	select {
+	case <-called:
+	case err := <-answered:
+		t.Fatalf("%d %s (%v) before the agent was called", status, text, err)
+	}
+	h.Stop(t)
+	if err := <-answered; err != nil || status != 200 || !strings.Contains(string(text), "The server was stopped") {
+		t.Errorf("%d %s (%v), want how the run ended", status, text, err)
+	}
+}

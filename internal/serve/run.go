@@ -164,9 +164,22 @@ func (s *server) serve(ctx context.Context) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
-	err = errors.Join(err, shutdown(s.http, time.Until(deadline)))
+	// Who waits for a run is told that it was interrupted, which takes a moment
+	// longer than the requests have.
+	const lastWords = 2 * time.Second
+	var cut error
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		cut = shutdown(s.http, time.Until(deadline.Add(lastWords)))
+	}()
+	select {
+	case <-answered:
+	case <-patient.Done():
+	}
 	s.runs.Shutdown(patient)
-	err = errors.Join(err, shutdown(s.console, time.Second))
+	<-answered
+	err = errors.Join(err, cut, shutdown(s.console, time.Second))
 	s.loops.stop()
 	return errors.Join(err, s.fleet.Leave(context.WithoutCancel(ctx)))
 }
