@@ -51,6 +51,11 @@ which other users of the machine could see.`,
 		Example: `  keyward accounts create --name Jane --email jane@example.com
   printf '%s\n' "$PASSWORD" | keyward accounts create --name Jane --email jane@example.com`,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
+			for _, flag := range []string{"name", "email"} {
+				if !c.Flags().Changed(flag) {
+					return usageError{c.CommandPath(), fmt.Errorf("--%s is missing", flag)}
+				}
+			}
 			if in.Password, err = readPassword(c.InOrStdin(), c.ErrOrStderr()); err != nil {
 				return err
 			}
@@ -65,11 +70,6 @@ which other users of the machine could see.`,
 	dataFlag(c, &data)
 	c.Flags().StringVar(&in.Name, "name", "", "the person's name")
 	c.Flags().StringVar(&in.Email, "email", "", "the e-mail to sign in with")
-	for _, name := range []string{"name", "email"} {
-		if err := c.MarkFlagRequired(name); err != nil {
-			panic(err)
-		}
-	}
 	return c
 }
 

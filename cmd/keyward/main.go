@@ -70,14 +70,16 @@ Begin with:
   keyward serve     starts a server`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.AddCommand(serveCommand(), demoCommand(), rootKeyCommand(), accountsCommand(), versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
 	for _, c := range all(root) {
 		c.Args = usageArgs(c.Args)
+		if c.HasSubCommands() {
+			// Without this, cobra takes an unknown command below c for none.
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
 	}
 	return root
 }
