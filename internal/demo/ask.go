@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -26,6 +27,31 @@ type request struct {
 // shown says how many characters of a secret are shown, by its name in answers.
 var shown = map[string]int{
 	"accessToken": 12, "refreshToken": 8, "key": 12, "runner_secret": 10, "auth_token": 8,
+}
+
+// object is the JSON of a body, in the order in which it is read best.
+type object []field
+
+type field struct {
+	name  string
+	value any
+}
+
+// MarshalJSON writes the fields in their order.
+func (o object) MarshalJSON() ([]byte, error) {
+	b := []byte("{")
+	for i, f := range o {
+		value, err := json.Marshal(f.value)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendQuote(b, f.name)
+		b = append(append(b, ':'), value...)
+	}
+	return append(b, '}'), nil
 }
 
 // ask makes a request and shows it and its answer. The error says how the
@@ -75,33 +101,36 @@ func (s *story) prepare(ctx context.Context, q *request) (*http.Request, error) 
 			return nil, err
 		}
 	}
-	var args []string
+	var options []string
 	switch {
 	case q.method == "" && q.body != nil:
 		q.method = http.MethodPost
 	case q.method == "":
 		q.method = http.MethodGet
 	default:
-		args = append(args, "-X "+q.method)
+		options = append(options, "-X "+q.method)
 	}
 	r, err := http.NewRequestWithContext(ctx, q.method, s.server.url+q.path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	args = append(args, "'"+r.URL.String()+"'")
 	if user, password, ok := strings.Cut(q.user, ":"); ok {
 		r.SetBasicAuth(user, password)
-		args = append(args, "-u '"+q.user+"'")
+		options = append(options, "-u '"+q.user+"'")
 	}
 	if q.bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+q.bearer)
-		args = append(args, "-H 'Authorization: Bearer "+q.bearer+"'")
+		options = append(options, "-H 'Authorization: Bearer "+q.bearer+"'")
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
-		args = append(args, "--json '"+layOut(s.paper.shorten(string(body)))+"'")
+		options = append(options, "--json '"+layout{}.lay(s.paper.shorten(string(body)), "    ")+"'")
 	}
-	s.paper.command(args)
+	address := r.URL.String()
+	if r.URL.RawQuery != "" {
+		address = "'" + address + "'" // a shell would take the ? for its own
+	}
+	s.paper.command(address, options)
 	return r, nil
 }
 

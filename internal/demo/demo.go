@@ -37,8 +37,12 @@ func Run(ctx context.Context, out io.Writer, colours bool, version string) (err 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 
-	s := newStory(folder, version, &paper{out: out, colours: colours})
-	err = errors.Join(s.tell(ctx), s.close())
+	return newStory(folder, version, &paper{out: out, colours: colours}).play(ctx)
+}
+
+// play tells the whole story and stops what it started.
+func (s *story) play(ctx context.Context) error {
+	err := errors.Join(s.tell(ctx), s.close())
 	switch {
 	case ctx.Err() != nil:
 		return errStopped
@@ -46,7 +50,8 @@ func Run(ctx context.Context, out io.Writer, colours bool, version string) (err 
 		s.showLog()
 		return errors.New(s.paper.shorten(err.Error()))
 	}
-	s.paper.say("The end. The server has stopped, and %s is removed now.", folder)
+	s.paper.title("The end")
+	s.paper.say("The server has stopped, and %s is removed now.", s.folder)
 	return s.paper.err
 }
 
@@ -61,7 +66,7 @@ type story struct {
 	portalURL string
 	agent     net.Listener // the agent serves on it once it has its secret
 	server    *server
-	ending    []func() error
+	ending    []io.Closer
 
 	password string // of the account
 	jane     login  // at the portal
@@ -94,7 +99,7 @@ func (s *story) tell(ctx context.Context) error {
 		return err
 	}
 	s.paper.title("Keyward's story")
-	s.paper.say("A server, a web site and an agent have started in this process, on this machine alone.")
+	s.paper.say("A server, a web site to sign in to and an agent, all in this process and on this machine alone.")
 	s.paper.note("server  %s   data in %s", s.server.url, s.data())
 	s.paper.note("portal  %s   a web site with a sign-in form, and invoices behind it", s.portalURL)
 	s.paper.note("agent   http://%s   a program that fetches invoices for others", s.agent.Addr())
@@ -127,7 +132,7 @@ func (s *story) setStage(ctx context.Context) (err error) {
 	if s.agent, err = listen(); err != nil {
 		return err
 	}
-	s.ending = append(s.ending, func() error { s.agent.Close(); return nil }) // closed already if the agent served
+	s.ending = append(s.ending, s.agent)
 	return s.startServer(ctx, "127.0.0.1:0")
 }
 
@@ -136,18 +141,17 @@ func listen() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 // host serves h on l until the story ends.
 func (s *story) host(l net.Listener, h http.Handler) {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	s.ending = append(s.ending, srv.Close)
+	s.ending = append(s.ending, srv)
 	go srv.Serve(l)
 }
 
 // close stops all that was started.
 func (s *story) close() error {
 	s.client.CloseIdleConnections()
-	err := s.server.stop()
-	for _, end := range s.ending {
-		err = errors.Join(err, end())
+	for _, e := range s.ending {
+		e.Close() // what fails here is closed already
 	}
-	return err
+	return s.server.stop()
 }
 
 // showLog shows what the server had to say about a story that went wrong.

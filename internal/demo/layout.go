@@ -9,37 +9,40 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-const (
-	width    = 78 // of a line, in characters
-	longList = 2  // how many entries of a list that needs more than a line are shown
-)
+const width = 78 // of a line, in characters
 
-// layOut lays JSON out to be read: on one line what fits on one, a member a
-// line what does not. What is no JSON stays as it is.
-func layOut(text string) string {
+// layout says how JSON is laid out.
+type layout struct {
+	most int // how many entries of a list are shown that needs more than a line; 0: all
+}
+
+// lay lays JSON out to be read: on one line what fits on one, a member a line
+// what does not. Its lines after the first begin with indent. What is no JSON
+// stays as it is.
+func (l layout) lay(text, indent string) string {
 	v := jsontext.Value(text)
 	if v.Compact() != nil {
 		return text
 	}
-	return lay(v, "", width)
+	return l.value(v, indent, width-len(indent))
 }
 
-// lay lays out a compact value, of which the first line has room for so many
-// characters and the others begin with indent.
-func lay(v jsontext.Value, indent string, room int) string {
+// value lays out a compact value, of which the first line has room for so many
+// characters.
+func (l layout) value(v jsontext.Value, indent string, room int) string {
 	line := v.Clone()
 	line.Format(jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true))
 	if utf8.RuneCount(line) <= room || v.Kind() != '{' && v.Kind() != '[' {
 		return string(line)
 	}
 	all, more := members(v), 0
-	if v.Kind() == '[' && len(all) > longList {
-		all, more = all[:longList], len(all)-longList
+	if v.Kind() == '[' && l.most > 0 && len(all) > l.most {
+		all, more = all[:l.most], len(all)-l.most
 	}
 	inner := indent + "  "
 	var lines []string
 	for _, m := range all {
-		lines = append(lines, inner+m.name+lay(m.value, inner, width-len(inner)-utf8.RuneCountInString(m.name)))
+		lines = append(lines, inner+m.name+l.value(m.value, inner, width-len(inner)-utf8.RuneCountInString(m.name)))
 	}
 	if more > 0 {
 		lines = append(lines, fmt.Sprintf("%s… and %d more", inner, more))

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // paper is what the story is written on. Every text passes shorten on its way.
@@ -75,17 +76,17 @@ func (p *paper) say(format string, args ...any) {
 	p.write("", "", wrap(fmt.Sprintf(format, args...)))
 }
 
-// note writes a line of its own, such as what the story found out.
+// note writes what the story found out.
 func (p *paper) note(format string, args ...any) {
 	p.write("  ", faint, fmt.Sprintf(format, args...))
 }
 
-// command writes the curl that makes a request. Each option is one of args.
-func (p *paper) command(args []string) {
+// command writes the curl that makes a request: where to, and its options.
+func (p *paper) command(url string, options []string) {
 	p.gap()
-	line := strings.Join(append([]string{"$ curl"}, args...), " ")
-	if len(p.shorten(line)) > width || strings.Contains(line, "\n") {
-		line = strings.Join(append([]string{"$ curl"}, args...), " \\\n    ")
+	line := strings.Join(append([]string{"$ curl " + url}, options...), " ")
+	if utf8.RuneCountInString(p.shorten(line)) > width || strings.Contains(line, "\n") {
+		line = strings.Join(append([]string{"$ curl " + url}, options...), " \\\n    ")
 	}
 	p.write("  ", cyan, line)
 }
@@ -98,6 +99,6 @@ func (p *paper) answer(status int, text string, body []byte) {
 	}
 	p.write("  ", colour, fmt.Sprintf("%d %s", status, text))
 	if len(body) > 0 {
-		p.write("  ", "", layOut(p.shorten(string(body))))
+		p.write("  ", "", layout{most: 1}.lay(p.shorten(string(body)), ""))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -36,7 +37,7 @@ func (s *story) chapters() []chapter {
 		{"It runs again, and is still signed in", "What the agent left as its session was sealed into the profile. Its cookie is enough this time: the password is not sent again.", s.runWithSession},
 		{"Somebody tries another token", "A token opens one profile of one agent. Every other token gets the same answer, so that trying tells nothing.", s.tryToken},
 		{"A key is revoked", "Ada makes a second key, for a colleague, and takes it back. When the call that revokes it answers, it is refused already.", s.revokeKey},
-		{"The audit log has it all", "Every act is written down in the same transaction as what it did, with a seal on it: who, what, when, from where.", s.readAudit},
+		{"The audit log has it all", "Every act is written down in the same transaction as what it did: who, what, when, from where. A row that is changed or taken out later is noticed.", s.readAudit},
 		{"The server stops and starts again", "What was answered is on the disk. While the server is away its files are searched for every secret of this story. " +
 			"Then it goes on where it was, and so does the agent.", s.restart},
 		{"Ada signs out", "Her access token would be good for some minutes still. It is refused from the moment that signing out is answered.", s.signOut},
@@ -45,10 +46,8 @@ func (s *story) chapters() []chapter {
 
 const email = "ada@example.com"
 
-type object map[string]any
-
 func (s *story) signUp(ctx context.Context) error {
-	return s.ask(ctx, request{path: "/auth/register", user: email + ":" + s.password, body: object{"name": "Ada"}, status: http.StatusCreated})
+	return s.ask(ctx, request{path: "/auth/register", user: email + ":" + s.password, body: object{{"name", "Ada"}}, status: http.StatusCreated})
 }
 
 type tokens struct{ AccessToken, RefreshToken string }
@@ -65,7 +64,7 @@ type created struct {
 
 func (s *story) makeKey(ctx context.Context) error {
 	var made created
-	err := s.ask(ctx, request{path: "/auth/api-keys", bearer: s.tokens.AccessToken, body: object{"nickname": "production-agent"}, status: http.StatusCreated, into: &made})
+	err := s.ask(ctx, request{path: "/auth/api-keys", bearer: s.tokens.AccessToken, body: object{{"nickname", "production-agent"}}, status: http.StatusCreated, into: &made})
 	s.key = made.Key
 	return err
 }
@@ -75,13 +74,14 @@ func (s *story) defineAgent(ctx context.Context) error {
 		RunnerSecret string `json:"runner_secret"`
 	}
 	err := s.ask(ctx, request{path: "/v1/agents", bearer: s.key, status: http.StatusCreated, into: &made, body: object{
-		"id": "invoices", "name": "Invoices",
-		"input_arguments": []object{
-			{"name": "username", "type": "string", "required": true},
-			{"name": "password", "type": "string", "required": true, "sensitive": true},
-			{"name": "totp", "type": "totp", "required": true},
-		},
-		"runner": object{"type": "http", "url": "http://" + s.agent.Addr().String() + "/"},
+		{"id", "invoices"},
+		{"name", "Invoices"},
+		{"input_arguments", []object{
+			{{"name", "username"}, {"type", "string"}, {"required", true}},
+			{{"name", "password"}, {"type", "string"}, {"required", true}, {"sensitive", true}},
+			{{"name", "totp"}, {"type", "totp"}, {"required", true}},
+		}},
+		{"runner", object{{"type", "http"}, {"url", "http://" + s.agent.Addr().String() + "/"}}},
 	}})
 	if err != nil {
 		return err
@@ -101,8 +101,11 @@ func (s *story) storeLogin(ctx context.Context) error {
 		Type      string
 	}
 	err := s.ask(ctx, request{path: "/api/upsert_agent_auth_profile", status: http.StatusOK, into: &stored, body: object{
-		"agent_id": "invoices", "api_key": s.key, "name": "Jane at the portal", "should_save_session": true,
-		"auth_data": object{"username": s.jane.user, "password": s.jane.password, "totp": s.jane.totp},
+		{"agent_id", "invoices"},
+		{"api_key", s.key},
+		{"name", "Jane at the portal"},
+		{"auth_data", object{{"username", s.jane.user}, {"password", s.jane.password}, {"totp", s.jane.totp}}},
+		{"should_save_session", true},
 	}})
 	if err != nil {
 		return err
@@ -115,19 +118,21 @@ func (s *story) runWithPassword(ctx context.Context) error { return s.run(ctx, "
 
 func (s *story) runWithSession(ctx context.Context) error { return s.run(ctx, "session") }
 
+func (s *story) runWith(token string) object {
+	return object{{"agent_id", "invoices"}, {"api_key", s.key}, {"auth_token", token}, {"run_async", false}}
+}
+
 // run runs the agent and waits for it. It must sign in with what was expected,
 // and the portal must have seen one password in the whole story.
 func (s *story) run(ctx context.Context, signedInWith string) error {
 	var ended struct {
 		Output struct {
-			Invoices     []object
+			Invoices     []json.RawMessage
 			SignedInWith string `json:"signed_in_with"`
 		} `json:"agent_output"`
 		Failure string `json:"error_message"`
 	}
-	err := s.ask(ctx, request{path: "/run_agent", status: http.StatusOK, into: &ended, body: object{
-		"agent_id": "invoices", "api_key": s.key, "auth_token": s.token, "run_async": false,
-	}})
+	err := s.ask(ctx, request{path: "/run_agent", body: s.runWith(s.token), status: http.StatusOK, into: &ended})
 	if err != nil {
 		return err
 	}
@@ -140,25 +145,25 @@ func (s *story) run(ctx context.Context, signedInWith string) error {
 	if err := expect("the number of times that the portal was sent a password", s.portal.PasswordSubmissions(), 1); err != nil {
 		return err
 	}
-	s.paper.note("The agent signed in with the %s. The portal has been sent a password once so far.", signedInWith)
+	s.paper.note("The agent signed in with the %s.", signedInWith)
+	s.paper.note("The portal has been sent a password once in this story.")
 	return nil
 }
 
 func (s *story) tryToken(ctx context.Context) error {
-	last := "A"
-	if strings.HasSuffix(s.token, last) {
-		last = "B"
+	const start = len("kwt1") // after which tokens differ
+	letter := "A"
+	if s.token[start:start+1] == letter {
+		letter = "B"
 	}
-	other := s.token[:len(s.token)-1] + last
+	other := s.token[:start] + letter + s.token[start+1:]
 	s.paper.hide(other, shown["auth_token"])
-	return s.ask(ctx, request{path: "/run_agent", status: http.StatusNotFound, code: "AUTH_PROFILE_NOT_FOUND", body: object{
-		"agent_id": "invoices", "api_key": s.key, "auth_token": other, "run_async": false,
-	}})
+	return s.ask(ctx, request{path: "/run_agent", body: s.runWith(other), status: http.StatusNotFound, code: "AUTH_PROFILE_NOT_FOUND"})
 }
 
 func (s *story) revokeKey(ctx context.Context) error {
 	var second created
-	if err := s.ask(ctx, request{path: "/v1/keys", bearer: s.key, body: object{"name": "colleague"}, status: http.StatusCreated, into: &second}); err != nil {
+	if err := s.ask(ctx, request{path: "/v1/keys", bearer: s.key, body: object{{"name", "colleague"}}, status: http.StatusCreated, into: &second}); err != nil {
 		return err
 	}
 	for _, q := range []request{
@@ -211,7 +216,7 @@ func (s *story) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.paper.note("None of the secrets above is in any of its %d files: not as it is, not in base64, not in hex.", files)
+	s.paper.note("None of the secrets above is in any of its %d files, nor is it in base64 or hex.", files)
 	if err := s.startServer(ctx, address); err != nil {
 		return err
 	}
@@ -251,7 +256,7 @@ func formsOf(secret string) []string {
 }
 
 func (s *story) signOut(ctx context.Context) error {
-	if err := s.ask(ctx, request{path: "/auth/logout", body: object{"refreshToken": s.tokens.RefreshToken}, status: http.StatusNoContent}); err != nil {
+	if err := s.ask(ctx, request{path: "/auth/logout", body: object{{"refreshToken", s.tokens.RefreshToken}}, status: http.StatusNoContent}); err != nil {
 		return err
 	}
 	return s.ask(ctx, request{path: "/auth/me", bearer: s.tokens.AccessToken, status: http.StatusUnauthorized, code: "INVALID_ACCESS_TOKEN"})
