@@ -159,7 +159,8 @@ func parseEmail(email string) (string, error) {
 	case local == "" || domain == "" || strings.Contains(domain, "@"):
 		return "", fault.Field("email", "must be of the form name@example.com")
 	}
-	email = strings.ToLower(norm.NFC.String(email))
+	// Once more, since some letters are composed in lower case alone.
+	email = norm.NFC.String(strings.ToLower(norm.NFC.String(email)))
 	if len(email) > MaxEmail { // some letters are longer in lower case
 		return "", fault.Field("email", "must have at most 254 bytes")
 	}

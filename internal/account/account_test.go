@@ -134,6 +134,7 @@ func TestEmailsAreReadPlainly(t *testing.T) {
 		"o'hara@example.com":                        "o'hara@example.com",
 		"j@localhost":                               "j@localhost",
 		"JOSE\u0301@example.com":                    "jos\u00e9@example.com",
+		"J\u030c@example.com":                       "\u01f0@example.com", // composed in lower case alone
 		"用户@例子.中国":                                  "用户@例子.中国",
 		"@example.com":                              "",
 		"jane@":                                     "",
@@ -160,6 +161,7 @@ func TestEmailsAreReadPlainly(t *testing.T) {
 func FuzzParseEmail(f *testing.F) {
 	f.Add("jane@example.com")
 	f.Add("JOSE\u0301@ex\u0130mple.com")
+	f.Add("J\u030c@example.com")
 	f.Fuzz(func(t *testing.T, email string) {
 		once, err := account.ParseEmail(email)
 		if err != nil {
