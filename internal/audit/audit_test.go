@@ -482,6 +482,27 @@ func TestListShowsTheCallersOrganizationNewestFirst(t *testing.T) {
 	})
 }
 
+func TestTheOperatorSeesWhatNoOrganizationDid(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		h.act(access.NewConsole("r"), access.CreateAccount, "made")
+		h.act(bob, access.CreateAgent, "bobs")
+		operator := jane
+		operator.Operator = true
+		withKey := operator
+		withKey.SignInID, withKey.KeyID = "", 7
+		for name, c := range map[string]struct {
+			who  access.Caller
+			sees int
+		}{"the operator": {operator, 1}, "a key of the operator's": {withKey, 0}, "another": {jane, 0}} {
+			found, err := h.List(t.Context(), c.who, audit.Filter{Limit: 10})
+			if err != nil || len(found) != c.sees {
+				t.Errorf("%s sees %d entries (%v), want %d", name, len(found), err, c.sees)
+			}
+		}
+	})
+}
+
 func TestListNamesAnEntryWhoseTagDoesNotFit(t *testing.T) {
 	dbtest.EachURL(t, func(t *testing.T, url string) {
 		h, ids := tenEntries(t, url)
