@@ -44,7 +44,7 @@ func Register(a *api.API, accounts *account.Store) {
 		Method: http.MethodPost, Path: "/auth/token/refresh", Name: "refresh", Tag: tag, Security: api.Public,
 		Summary:     "Get a new pair of tokens",
 		Description: "The refresh token that is sent is spent. Sent again within 10 seconds, while its successor is unused, it gives the same successor; later it ends the sign-in.",
-		Errors:      []*fault.Fault{account.ErrInvalidRefreshToken, account.ErrRefreshTokenReused, account.ErrTooManyTries},
+		Errors:      []*fault.Fault{account.ErrInvalidRefreshToken, account.ErrRefreshTokenReused},
 	}, s.refresh)
 	api.Register(a, api.Operation{
 		Method: http.MethodPost, Path: "/auth/logout", Name: "signOut", Tag: tag, Security: api.Public, Status: http.StatusNoContent,
