@@ -28,6 +28,7 @@ import (
 type canaries struct {
 	*house
 	secrets *search
+	tokens  []string // auth tokens
 	heard   []heard
 }
 
@@ -88,7 +89,25 @@ func (c *canaries) keep(p person, tokens answer) person {
 
 func (c *canaries) authToken(a answer) string {
 	c.t.Helper()
+	c.tokens = append(c.tokens, a.text("auth_token"))
 	return c.secrets.addDecoded("an auth token", a.text("auth_token"), base64URL)
+}
+
+// slots looks for the slots of all auth tokens in the data folder, by the part
+// of a token that finds its slot, and returns what it found.
+func (c *canaries) slots() map[string]bool {
+	c.t.Helper()
+	s := newSearch(c.t)
+	for i, token := range c.tokens {
+		raw, err := base64URL(token)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		s.addText(fmt.Sprint("the slot of token ", i), raw[3:11])
+	}
+	s.t = &testing.T{} // finding one is no failure yet
+	s.folder(c.Data, "root.key")
+	return s.found
 }
 
 // inAllForms is what an agent says that wants to tell what it was given.
@@ -311,8 +330,12 @@ agents:
 		for _, path := range []string{"/v1/accounts", "/v1/organizations", "/v1/audit?limit=100"} {
 			c.quiet(200, "GET", path, nil, op.bearer())
 		}
-		c.secrets.folder(o.Data, "root.key", "setup.code") // with the write-ahead log as it is
+		c.secrets.folder(o.Data, "root.key") // with the write-ahead log as it is
 
+		onSQLite := o.Settings["database"] == ""
+		if onSQLite && len(c.slots()) == 0 {
+			t.Error("no slot stands in the database while there are profiles")
+		}
 		list := c.quiet(200, "GET", "/v1/agents/output/auth-profiles", nil, p.withKey())
 		id := list.get("data").([]any)[0].(map[string]any)["id"].(string)
 		c.quiet(204, "DELETE", "/v1/auth-profiles/"+id, nil, p.withKey())
@@ -324,6 +347,9 @@ agents:
 		c.Stop(t)
 		if size := c.secrets.folder(o.Data, "root.key"); size == 0 {
 			t.Error("nothing was left behind in the data folder")
+		}
+		if slots := c.slots(); onSQLite && len(slots) > 0 {
+			t.Errorf("what was deleted is still in the files: %v", slots)
 		}
 		c.database(o.Settings["database"])
 		for _, said := range []string{"request failed", "a run failed", "a run succeeded"} {
