@@ -398,6 +398,51 @@ func TestADeletedAgentTakesItsProfilesAndTheirCount(t *testing.T) {
 	})
 }
 
+func TestAProfileThatIsDeletedBesideItsAgentIsCountedOnce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		for round := range 10 {
+			a := h.create(t, h.jane, web("agent"))
+			var all sync.WaitGroup
+			begin := make(chan struct{})
+			for i := range 12 {
+				uid := fmt.Sprintf("p-%d-%d", round, i)
+				if err := storeProfile(t.Context(), d, "jane", a.UID, uid); err != nil {
+					t.Fatal(err)
+				}
+				all.Go(func() {
+					<-begin
+					if err := dropProfile(t.Context(), d, "jane", uid); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Go(func() {
+				<-begin
+				if err := h.Delete(t.Context(), h.jane, "agent"); err != nil {
+					t.Error(err)
+				}
+			})
+			close(begin)
+			all.Wait()
+		}
+		if used := number(t, d, `SELECT used FROM quota_uses WHERE organization_id = 'jane' AND kind = 'auth_profiles'`); used != 0 {
+			t.Errorf("%d profiles are counted, and there are none", used)
+		}
+	})
+}
+
+// dropProfile removes one profile as its owner does.
+func dropProfile(ctx context.Context, d *db.DB, organization, uid string) error {
+	return d.Tx(ctx, func(tx *db.Tx) error {
+		n, err := tx.Exec(ctx, `DELETE FROM profiles WHERE uid = $1`, uid)
+		if err == nil && n == 1 {
+			_, err = tx.Exec(ctx, `UPDATE quota_uses SET used = used - 1 WHERE organization_id = $1 AND kind = 'auth_profiles'`, organization)
+		}
+		return err
+	})
+}
+
 // storeProfile writes the rows of a profile as package vault does: counted, and
 // with a slot.
 func storeProfile(ctx context.Context, d *db.DB, organization, agentUID, uid string) error {
