@@ -17,9 +17,11 @@ import (
 
 // Both kinds of connection: an answered write survives a power cut
 // (synchronous=FULL in WAL mode), deleted content is overwritten
-// (secure_delete), and references hold.
+// (secure_delete), and references hold. What a savepoint may have to put back
+// is kept in memory (temp_store): in a temporary file it would be half of all
+// that is written, and pages of the database would lie outside of its folder.
 const sqlitePragmas = "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
-	"&_pragma=secure_delete(1)&_pragma=foreign_keys(1)&_pragma=cache_size(-4096)"
+	"&_pragma=secure_delete(1)&_pragma=foreign_keys(1)&_pragma=cache_size(-4096)&_pragma=temp_store(MEMORY)"
 
 func sqliteName(path string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + sqlitePragmas
