@@ -46,6 +46,7 @@ func start(program []string, folder, address string) (*server, error) {
 	s := &server{}
 	args := append(program[1:], "--addr", address, "--data", folder, "--quotas-auth-profiles", "unlimited", "--log-level", "warn")
 	s.process = exec.Command(program[0], args...)
+	s.process.Env = []string{} // none of this process's own settings
 	s.process.Stderr = &s.said
 	out, err := s.process.StdoutPipe()
 	if err != nil {
