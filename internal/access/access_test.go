@@ -92,6 +92,10 @@ func TestAnActAndItsRecordAreOne(t *testing.T) {
 			t.Errorf("after refusals: %d entries, %d changes, ran %v", e, c, ran)
 		}
 
+		err := acts.Do(t.Context(), owner(), access.RevokeKey, func(*db.Tx, *access.Act) error { return db.ErrConflict })
+		if f := fault.Of(err); f.Code != fault.ErrUnavailable.Code || f.RetryAfter == 0 {
+			t.Errorf("an endless conflict: %v", err)
+		}
 		if err := acts.Do(t.Context(), owner(), access.RevokeKey, func(_ *db.Tx, act *access.Act) error { act.Nothing(); return nil }); err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +103,7 @@ func TestAnActAndItsRecordAreOne(t *testing.T) {
 			t.Error("an act that did nothing left a record")
 		}
 
-		err := acts.Do(t.Context(), owner(), access.CreateProfile, func(_ *db.Tx, act *access.Act) error {
+		err = acts.Do(t.Context(), owner(), access.CreateProfile, func(_ *db.Tx, act *access.Act) error {
 			act.As(access.ReplaceProfile)
 			act.On("auth_profile", "p-1", "jane@portal")
 			act.Note("b", "2")

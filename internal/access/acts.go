@@ -3,10 +3,12 @@ package access
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/seal"
 )
 
@@ -113,6 +115,10 @@ func (g *Acts) Do(ctx context.Context, who Caller, action Action, body func(tx *
 		}
 		return nil
 	})
+	if errors.Is(err, db.ErrConflict) {
+		// The others were quicker, every time it was tried.
+		err = fault.ErrUnavailable.Retry(time.Second).Because(err)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", action, err)
 	}

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -89,9 +91,19 @@ func (r *Runs) Start(ctx context.Context, who access.Caller, req Request) (Run, 
 	case <-j.done:
 	}
 	if j.run.EndedAt.IsZero() {
-		return Run{}, errStopping
+		return Run{}, r.whyUnrecorded()
 	}
 	return j.run, nil
+}
+
+// whyUnrecorded says why a run has ended without its record.
+func (r *Runs) whyUnrecorded() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopping {
+		return errStopping
+	}
+	return ErrNotFound // its organization was deleted while it was under way
 }
 
 // admit makes a job, if there is room for one more.
@@ -202,6 +214,7 @@ func (r *Runs) perform(j *job) (status Status) {
 	ctx, cancel := context.WithTimeout(j.ctx, j.agent.Timeout())
 	defer cancel()
 	said, err := r.call(ctx, j)
+	late := ctx.Err() // what comes after is the server's own time, not the agent's
 
 	secrets := newCutter(j.arguments.Secrets, []jsontext.Value{j.session(), said.Session})
 	var output jsontext.Value
@@ -224,7 +237,7 @@ func (r *Runs) perform(j *job) (status Status) {
 	switch {
 	case errors.Is(context.Cause(ctx), errStopped):
 		status, message = Interrupted, "The server was stopped while this run was under way. What the agent did before that is done. Start the run again if that is safe."
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(late, context.DeadlineExceeded):
 		status, message = TimedOut, fmt.Sprintf("The agent did not end within %d seconds, which is its timeout.", j.agent.TimeoutSeconds)
 	case errors.As(err, &f):
 		status, message = Failed, secrets.text(f.says)
@@ -329,8 +342,15 @@ func (r *Runs) Shutdown(ctx context.Context) {
 	<-ended
 }
 
-// shorten returns what a person reads of a text.
+// shorten returns what a person reads of a text, without what a terminal would
+// act on.
 func shorten(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return ' '
+		}
+		return r
+	}, text)
 	if utf8.RuneCountInString(text) <= maxMessage {
 		return text
 	}
