@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/agent"
 	"github.com/keyward/keyward/internal/db"
 	"github.com/keyward/keyward/internal/dbtest"
@@ -92,18 +93,26 @@ func TestAnAgentGoneFromTheFileIsKeptAndCannotRun(t *testing.T) {
 func TestNoCommandIsTakenFromTheDatabase(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		h := newHouse(t, d)
-		h.create(t, h.jane, web("janes"))
-		h.create(t, h.op, web("ops"))
+		h.create(t, h.jane, web("report"))
+		h.create(t, h.jane, web("mine"))
+		h.create(t, h.op, web("mine"))
 		h = h.restart(t, program("report", "/bin/report"))
-		change(t, d, `UPDATE agents SET runner = '{"type":"command","command":["/bin/evil"]}', declared = 1`)
-		a, err := h.Find(t.Context(), h.op, "report")
-		if err != nil || a.Runnable() != nil || a.Runner.Command[0] != "/bin/report" {
-			t.Errorf("the file's agent would run %v, %v", a.Runner, err)
-		}
-		for _, who := range []string{"jane", "op"} {
-			a, err := h.Find(t.Context(), owner(who), who+"s")
-			if err != nil || !errors.Is(a.Runnable(), agent.ErrNotDeclared) {
-				t.Errorf("a command that was written into %s's row may run: %+v, %v", who, a, err)
+		for _, declared := range []bool{true, false} {
+			change(t, d, `UPDATE agents SET runner = '{"type":"command","command":["/bin/evil"]}', declared = $1`, declared)
+			a, err := h.Find(t.Context(), h.op, "report")
+			if err != nil || declared && (a.Runnable() != nil || a.Runner.Command[0] != "/bin/report") {
+				t.Errorf("the file's agent would run %v, %v", a.Runner, err)
+			}
+			if !declared && !errors.Is(a.Runnable(), agent.ErrNotDeclared) {
+				t.Errorf("undeclared in the database, it would run %v", a.Runner)
+			}
+			for _, who := range []access.Caller{h.jane, h.op} {
+				if a, err := h.Find(t.Context(), who, "mine"); err != nil || !errors.Is(a.Runnable(), agent.ErrNotDeclared) {
+					t.Errorf("a command that was written into a row of %s may run: %+v, %v", who.OrganizationID, a, err)
+				}
+			}
+			if a, err := h.Find(t.Context(), h.jane, "report"); err != nil || !errors.Is(a.Runnable(), agent.ErrNotDeclared) {
+				t.Errorf("jane's agent of the same id would run %v, %v", a.Runner, err)
 			}
 		}
 	})

@@ -108,7 +108,7 @@ func (s *Store) admit(who access.Caller, d *Definition) error {
 	if err := d.settle(); err != nil {
 		return err
 	}
-	if false {
+	if d.Visibility == Public && !who.Operator {
 		return fault.ErrNotAllowed.Say("visibility: only the operator's organization may make an agent public").
 			With(fault.Details{"field": "visibility"})
 	}

@@ -19,12 +19,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyward/keyward/internal/agent"
-	"github.com/keyward/keyward/internal/db"
 	"github.com/keyward/keyward/internal/dbtest"
 )
 
 func command(words ...string) agent.Definition {
-	return agent.Definition{ID: "c", Visibility: agent.Public, TimeoutSeconds: 20, Runner: agent.Runner{Type: agent.Command, Command: words}}
+	return agent.Definition{ID: "c", Visibility: agent.Public, TimeoutSeconds: 120, Runner: agent.Runner{Type: agent.Command, Command: words}}
 }
 
 // shell is an agent that is a shell script.
@@ -87,59 +86,53 @@ func TestWhateverAProgramDoesTheRunEndsClearly(t *testing.T) {
 		"complains at length":               {shell(`yes | head -c 30000000 >&2; echo '{"output":1}'`), `1`},
 		"an output too large":               {shell(`printf '{"output":"'; yes a | tr -d '\n' | head -c 4194304; echo '"}'`), `The agent's output is larger than 4 MiB.`},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(t, d)
-		for name, p := range programs {
-			h.declare(t, p.program)
-			run := h.run(t, "public/c", "")
-			if got := string(run.Output) + run.ErrorMessage; got != p.want || (run.Status == Succeeded) != (run.Output != nil) || (run.Status == Failed) == (run.Output != nil) {
-				t.Errorf("%s: %s, %.200q, want %.200q", name, run.Status, got, p.want)
-			}
+	h := onSQLite(t)
+	for name, p := range programs {
+		h.declare(t, p.program)
+		run := h.run(t, "public/c", "")
+		if got := string(run.Output) + run.ErrorMessage; got != p.want || (run.Status == Succeeded) != (run.Output != nil) || (run.Status == Failed) == (run.Output != nil) {
+			t.Errorf("%s: %s, %.200q, want %.200q", name, run.Status, got, p.want)
 		}
-		if left, err := os.ReadDir(h.Dir); err != nil || len(left) != 0 {
-			t.Errorf("%d working folders are left, %v", len(left), err)
-		}
-	})
+	}
+	if left, err := os.ReadDir(h.Dir); err != nil || len(left) != 0 {
+		t.Errorf("%d working folders are left, %v", len(left), err)
+	}
 }
 
 func TestAProgramNeedNotReadWhatItIsGiven(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(t, d)
-		h.profiles["t"] = &Profile{Name: "p", KeepSession: true, Session: jsontext.Value(`{"x":"` + strings.Repeat("a", 4<<20) + `"}`)}
-		h.declare(t, shell(`echo '{"output":1}'`))
-		if run := h.run(t, "public/c", "t"); run.Status != Succeeded {
-			t.Errorf("one that does not read: %s %q", run.Status, run.ErrorMessage)
-		}
-		h.declare(t, shell(`n=$(wc -c); echo "{\"output\":$n}"`))
-		if run := h.run(t, "public/c", "t"); run.Status != Succeeded || len(run.Output) != len("4194400") {
-			t.Errorf("one that does: %s %q %s", run.Status, run.ErrorMessage, run.Output)
-		}
-	})
+	h := onSQLite(t)
+	h.profiles["t"] = &Profile{Name: "p", KeepSession: true, Session: jsontext.Value(`{"x":"` + strings.Repeat("a", 4<<20) + `"}`)}
+	h.declare(t, shell(`echo '{"output":1}'`))
+	if run := h.run(t, "public/c", "t"); run.Status != Succeeded {
+		t.Errorf("one that does not read: %s %q", run.Status, run.ErrorMessage)
+	}
+	h.declare(t, shell(`n=$(wc -c); echo "{\"output\":$n}"`))
+	if run := h.run(t, "public/c", "t"); run.Status != Succeeded || len(run.Output) != len("4194400") {
+		t.Errorf("one that does: %s %q %s", run.Status, run.ErrorMessage, run.Output)
+	}
 }
 
 func TestTheWholeGroupEndsWithItsRun(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(t, d)
-		for name, tt := range map[string]struct {
-			script string
-			want   Status
-		}{
-			"at the timeout":             {`sleep 1000 & echo $! >PID; wait`, TimedOut},
-			"at the end":                 {`sleep 1000 & echo $! >PID; echo '{"output":1}'`, Succeeded},
-			"with ears shut":             {`trap '' TERM INT HUP; sh -c 'trap "" TERM INT HUP; echo $$ >PID; sleep 1000' & wait`, TimedOut},
-			"when it prints for ever":    {`sleep 1000 & echo $! >PID; yes`, Failed},
-			"a grandchild of a grandson": {`sh -c 'sh -c "sleep 1000 & echo \$! >PID; wait" & wait' & wait`, TimedOut},
-		} {
-			file := filepath.Join(t.TempDir(), "pid")
-			program := shell(strings.ReplaceAll(tt.script, "PID", file))
-			program.TimeoutSeconds = 1
-			h.declare(t, program)
-			if run := h.run(t, "public/c", ""); run.Status != tt.want {
-				t.Errorf("%s: %s %q", name, run.Status, run.ErrorMessage)
-			}
-			eventually(t, name+": the process that it left ends", func() bool { return gone(t, file) })
+	h := onSQLite(t)
+	for name, tt := range map[string]struct {
+		script string
+		want   Status
+	}{
+		"at the timeout":             {`sleep 1000 & echo $! >PID; wait`, TimedOut},
+		"at the end":                 {`sleep 1000 & echo $! >PID; echo '{"output":1}'`, Succeeded},
+		"with ears shut":             {`trap '' TERM INT HUP; sh -c 'trap "" TERM INT HUP; echo $$ >PID; sleep 1000' & wait`, TimedOut},
+		"when it prints for ever":    {`sleep 1000 & echo $! >PID; yes`, Failed},
+		"a grandchild of a grandson": {`sh -c 'sh -c "sleep 1000 & echo \$! >PID; wait" & wait' & wait`, TimedOut},
+	} {
+		file := filepath.Join(t.TempDir(), "pid")
+		program := shell(strings.ReplaceAll(tt.script, "PID", file))
+		program.TimeoutSeconds = 1
+		h.declare(t, program)
+		if run := h.run(t, "public/c", ""); run.Status != tt.want {
+			t.Errorf("%s: %s %q", name, run.Status, run.ErrorMessage)
 		}
-	})
+		eventually(t, name+": the process that it left ends", func() bool { return gone(t, file) })
+	}
 }
 
 // One that leaves the group lives on, and does not hold the run up.
@@ -150,15 +143,13 @@ func TestAProcessThatGotAwayDoesNotHoldTheRunUp(t *testing.T) {
 		}
 		t.Skip("setsid is not installed here (Debian: apt-get install util-linux)")
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(t, d)
-		file := filepath.Join(t.TempDir(), "pid")
-		t.Cleanup(func() { _ = syscall.Kill(pidIn(t, file), syscall.SIGKILL) })
-		h.declare(t, shell(`setsid sleep 1000 & echo $! >`+file+`; echo '{"output":1}'`))
-		if run := h.run(t, "public/c", ""); run.Status != Succeeded || run.EndedAt.Sub(run.StartedAt) > 15*time.Second {
-			t.Errorf("%s %q after %s", run.Status, run.ErrorMessage, run.EndedAt.Sub(run.StartedAt))
-		}
-	})
+	h := onSQLite(t)
+	file := filepath.Join(t.TempDir(), "pid")
+	t.Cleanup(func() { _ = syscall.Kill(pidIn(t, file), syscall.SIGKILL) })
+	h.declare(t, shell(strings.ReplaceAll(`setsid sh -c 'echo $$ >PID; exec sleep 1000' & while ! [ -s PID ]; do :; done; echo '{"output":1}'`, "PID", file)))
+	if run := h.run(t, "public/c", ""); run.Status != Succeeded || run.EndedAt.Sub(run.StartedAt) > 60*time.Second {
+		t.Errorf("%s %q after %s", run.Status, run.ErrorMessage, run.EndedAt.Sub(run.StartedAt))
+	}
 }
 
 func init() {
@@ -174,30 +165,28 @@ func init() {
 
 func TestAProgramSeesNothingOfTheServer(t *testing.T) {
 	t.Setenv("KEYWARD_ROOT_KEY", "must not be seen")
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(t, d)
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.declare(t, command(self, "say-surroundings"))
-		run := h.run(t, "public/c", "")
-		if run.Status != Succeeded {
-			t.Fatalf("%s %q", run.Status, run.ErrorMessage)
-		}
-		said := strings.Split(unquoted(run.Output), "\n")
-		dir := said[len(said)-3]
-		want := []string{
-			"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8", "KEYWARD_RUN_ID=" + run.ID, dir, "drwx------",
-			`{"run_id":"` + run.ID + `","agent_id":"c","arguments":{},"session":null}`,
-		}
-		if !slices.Equal(said, want) {
-			t.Errorf("it sees %q, want %q", said, want)
-		}
-		if _, err := os.Stat(dir); filepath.Dir(dir) != h.Dir || !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("the working folder %s is left, %v", dir, err)
-		}
-	})
+	h := onSQLite(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.declare(t, command(self, "say-surroundings"))
+	run := h.run(t, "public/c", "")
+	if run.Status != Succeeded {
+		t.Fatalf("%s %q", run.Status, run.ErrorMessage)
+	}
+	said := strings.Split(unquoted(run.Output), "\n")
+	dir := said[len(said)-3]
+	want := []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8", "KEYWARD_RUN_ID=" + run.ID, dir, "drwx------",
+		`{"run_id":"` + run.ID + `","agent_id":"c","arguments":{},"session":null}`,
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("it sees %q, want %q", said, want)
+	}
+	if _, err := os.Stat(dir); filepath.Dir(dir) != h.Dir || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the working folder %s is left, %v", dir, err)
+	}
 }
 
 func TestWhatAKilledServerLeftIsRemoved(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,20 @@ func newHouse(t *testing.T, d *db.DB) *house {
 	return h
 }
 
+// onSQLite is newHouse for what is not about the database.
+func onSQLite(t *testing.T) *house {
+	t.Helper()
+	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "keyward.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return newHouse(t, d)
+}
+
 // start makes the runs of a server that has just started.
 func (h *house) start(t *testing.T, d *db.DB, root *seal.Root, node string) {
 	policy := &egress.Policy{Laptop: true}
@@ -129,7 +144,7 @@ func (h *house) service(t *testing.T, id string, serve http.HandlerFunc, argumen
 	s := httptest.NewServer(serve)
 	t.Cleanup(s.Close)
 	t.Cleanup(s.CloseClientConnections) // a handler that waits for its caller to go
-	h.define(t, agent.Definition{ID: id, InputArguments: arguments, TimeoutSeconds: 20, Runner: agent.Runner{Type: agent.HTTP, URL: s.URL + "/run"}})
+	h.define(t, agent.Definition{ID: id, InputArguments: arguments, TimeoutSeconds: 120, Runner: agent.Runner{Type: agent.HTTP, URL: s.URL + "/run"}})
 }
 
 func (h *house) define(t *testing.T, d agent.Definition) {

@@ -27,7 +27,7 @@ func (r *Runs) callHTTP(ctx context.Context, a agent.Agent, runID string, body [
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
-	request.Header.Set("Accept-Encoding", "identity") // what is unpacked could be of any size
+	request.Header.Set("Accept-Encoding", "identity")
 	request.Header.Set("User-Agent", "keyward")
 	if err := r.sign(request.Header, a, runID, body); err != nil {
 		return answer{}, err
@@ -38,16 +38,19 @@ func (r *Runs) callHTTP(ctx context.Context, a agent.Agent, runID string, body [
 	}
 	defer response.Body.Close()
 
+	// What is packed is not unpacked: it could be of any size.
+	if coding := response.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return answer{}, fails("The agent's answer is compressed, which was not asked for (Content-Encoding).")
+	}
+	if response.StatusCode/100 == 3 {
+		return answer{}, fails("The agent answered with a redirect (HTTP status %d), which is not followed. Its runner must be defined with the address that it redirects to.", response.StatusCode)
+	}
 	got, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
 		return answer{}, failsBecause(err, "The agent broke off in the middle of its answer.")
 	case len(got) > maxAnswer:
 		return answer{}, fails("The agent's answer is larger than 8 MiB.")
-	case response.Header.Get("Content-Encoding") != "" && response.Header.Get("Content-Encoding") != "identity":
-		return answer{}, fails("The agent's answer is compressed, which was not asked for (Content-Encoding).")
-	case response.StatusCode/100 == 3:
-		return answer{}, fails("The agent answered with a redirect (HTTP status %d), which is not followed. Its runner must be defined with the address that it redirects to.", response.StatusCode)
 	case response.StatusCode/100 != 2:
 		return answer{}, badStatus(response.StatusCode, got)
 	}

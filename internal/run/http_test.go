@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +16,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyward/keyward/internal/agent"
-	"github.com/keyward/keyward/internal/db"
-	"github.com/keyward/keyward/internal/dbtest"
 )
 
 // hijacked is a service that writes text on the bare connection and closes it.
@@ -94,111 +93,126 @@ func TestWhateverAServiceDoesTheRunEndsClearly(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			z := gzip.NewWriter(w)
 			defer z.Close()
-			for range 200 {
+			for range 16 {
 				_, _ = z.Write(make([]byte, 1<<20))
 			}
 		}, `The agent's answer is compressed, which was not asked for (Content-Encoding).`},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(t, d)
-		for name, s := range services {
-			id := strings.ReplaceAll(name, " ", "-")
-			h.service(t, id, s.serve)
-			run := h.run(t, id, "")
-			if got := string(run.Output) + run.ErrorMessage; got != s.want || (run.Status == Succeeded) != (run.Output != nil) || (run.Status == Failed) == (run.Output != nil) {
-				t.Errorf("%s: %s, %.200q, want %.200q", name, run.Status, got, s.want)
-			}
+	h := onSQLite(t)
+	for name, s := range services {
+		id := strings.ReplaceAll(name, " ", "-")
+		h.service(t, id, s.serve)
+		run := h.run(t, id, "")
+		if got := string(run.Output) + run.ErrorMessage; got != s.want || (run.Status == Succeeded) != (run.Output != nil) || (run.Status == Failed) == (run.Output != nil) {
+			t.Errorf("%s: %s, %.200q, want %.200q", name, run.Status, got, s.want)
 		}
-	})
+	}
 }
 
 func TestASlowServiceIsTimedOut(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(t, d)
-		dribble := func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			for tick := time.NewTicker(10 * time.Millisecond); r.Context().Err() == nil; <-tick.C {
-				fmt.Fprint(w, " ")
-				_ = http.NewResponseController(w).Flush()
-			}
+	h := onSQLite(t)
+	dribble := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		for tick := time.NewTicker(10 * time.Millisecond); r.Context().Err() == nil; <-tick.C {
+			fmt.Fprint(w, " ")
+			_ = http.NewResponseController(w).Flush()
 		}
-		silent := func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body) // only then does it notice that its caller is gone
-			<-r.Context().Done()
+	}
+	silent := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then does it notice that its caller is gone
+		<-r.Context().Done()
+	}
+	const want = "The agent did not end within 1 seconds, which is its timeout."
+	second := int64(1)
+	for id, serve := range map[string]http.HandlerFunc{"dribble": dribble, "silent": silent} {
+		h.service(t, id, serve)
+		if _, err := h.Agents.Change(t.Context(), h.jane, id, agent.Change{TimeoutSeconds: &second}); err != nil {
+			t.Fatal(err)
 		}
-		const want = "The agent did not end within 1 seconds, which is its timeout."
-		second := int64(1)
-		for id, serve := range map[string]http.HandlerFunc{"dribble": dribble, "silent": silent} {
-			h.service(t, id, serve)
-			if _, err := h.Agents.Change(t.Context(), h.jane, id, agent.Change{TimeoutSeconds: &second}); err != nil {
-				t.Fatal(err)
-			}
-			if run := h.run(t, id, ""); run.Status != TimedOut || run.ErrorMessage != want || run.Output != nil {
-				t.Errorf("%s: %+v", id, run)
-			}
+		if run := h.run(t, id, ""); run.Status != TimedOut || run.ErrorMessage != want || run.Output != nil {
+			t.Errorf("%s: %+v", id, run)
 		}
-	})
+	}
 }
 
 func TestAServiceThatCannotBeReachedSaysWhyAndNotWhere(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(t, d)
-		closed := httptest.NewServer(nil)
-		closed.Close()
-		untrusted := httptest.NewTLSServer(says(`{"output":1}`))
-		t.Cleanup(untrusted.Close)
-		plain := httptest.NewServer(says(`{"output":1}`))
-		t.Cleanup(plain.Close)
-		for id, tt := range map[string]struct{ url, want string }{
-			"closed":    {closed.URL, "The agent could not be reached: nothing listens at its address."},
-			"untrusted": {untrusted.URL, "The agent could not be reached: its TLS certificate is not valid for its address."},
-			"no-tls":    {strings.Replace(plain.URL, "http:", "https:", 1), "The agent could not be reached: its address does not speak TLS."},
-			"unknown":   {"https://no-such-host.invalid", "The agent could not be reached: the name of its host was not found."},
-		} {
-			h.define(t, agent.Definition{ID: id, Runner: agent.Runner{Type: agent.HTTP, URL: tt.url + "/?token=in-the-url"}})
-			if run := h.run(t, id, ""); run.Status != Failed || run.ErrorMessage != tt.want {
-				t.Errorf("%s: %s %q, want %q", id, run.Status, run.ErrorMessage, tt.want)
-			}
+	h := onSQLite(t)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	untrusted := httptest.NewTLSServer(says(`{"output":1}`))
+	t.Cleanup(untrusted.Close)
+	plain := httptest.NewServer(says(`{"output":1}`))
+	t.Cleanup(plain.Close)
+	for id, tt := range map[string]struct{ url, want string }{
+		"closed":    {closed.URL, "The agent could not be reached: nothing listens at its address."},
+		"untrusted": {untrusted.URL, "The agent could not be reached: its TLS certificate is not valid for its address."},
+		"no-tls":    {strings.Replace(plain.URL, "http:", "https:", 1), "The agent could not be reached: its address does not speak TLS."},
+		"unknown":   {"https://no-such-host.invalid", "The agent could not be reached: the name of its host was not found."},
+	} {
+		h.define(t, agent.Definition{ID: id, Runner: agent.Runner{Type: agent.HTTP, URL: tt.url + "/?token=in-the-url"}})
+		if run := h.run(t, id, ""); run.Status != Failed || run.ErrorMessage != tt.want {
+			t.Errorf("%s: %s %q, want %q", id, run.Status, run.ErrorMessage, tt.want)
 		}
-		// The database can be made to say what a definition may not.
-		h.define(t, agent.Definition{ID: "inside", Runner: agent.Runner{Type: agent.HTTP, URL: "https://example.com"}})
-		change(t, d, `UPDATE agents SET runner = '{"type":"http","url":"https://10.0.0.1/"}' WHERE id = 'inside'`)
-		if run := h.run(t, "inside", ""); run.Status != Failed || !strings.Contains(run.ErrorMessage, "runners.allow") || strings.Contains(run.ErrorMessage, "10.0") {
-			t.Errorf("an address inside: %s %q", run.Status, run.ErrorMessage)
-		}
-		if strings.Contains(h.log.String(), "in-the-url") {
-			t.Error("the log has the query of a runner's address")
-		}
-	})
+	}
+	// The database can be made to say what a definition may not.
+	h.define(t, agent.Definition{ID: "inside", Runner: agent.Runner{Type: agent.HTTP, URL: "https://example.com"}})
+	change(t, h.DB, `UPDATE agents SET runner = '{"type":"http","url":"https://10.0.0.1/"}' WHERE id = 'inside'`)
+	if run := h.run(t, "inside", ""); run.Status != Failed || !strings.Contains(run.ErrorMessage, "runners.allow") || strings.Contains(run.ErrorMessage, "10.0") {
+		t.Errorf("an address inside: %s %q", run.Status, run.ErrorMessage)
+	}
+	if strings.Contains(h.log.String(), "in-the-url") {
+		t.Error("the log has the query of a runner's address")
+	}
+}
+
+func TestOnlyTheOperatorsAgentsAreCalledAsTheOperators(t *testing.T) {
+	h := onSQLite(t)
+	var asOperator []bool
+	client := h.Client
+	h.Client = func(operator bool) *http.Client {
+		asOperator = append(asOperator, operator)
+		return client(operator)
+	}
+	h.service(t, "a", says(`{"output":1}`))
+	a, err := h.Agents.Find(t.Context(), h.jane, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := h.Agents.Create(t.Context(), h.op, agent.Definition{ID: "b", Visibility: agent.Public, Runner: a.Runner}); err != nil {
+		t.Fatal(err)
+	}
+	h.run(t, "a", "")
+	h.run(t, "public/b", "")
+	if want := []bool{false, true}; !slices.Equal(asOperator, want) {
+		t.Errorf("called as the operator's: %v, want %v", asOperator, want)
+	}
 }
 
 // A service may answer before it has read all of a large request.
 func TestAServiceNeedNotReadWhatItIsSent(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(t, d)
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	h := onSQLite(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		conn, err := l.Accept()
 		if err != nil {
-			t.Fatal(err)
+			return
 		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = bufio.NewReader(conn).ReadString('\n')
-			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{\"output\":1}")
-			// The rest of the request stays unread until the caller leaves.
-			_, _ = io.Copy(io.Discard, io.LimitReader(conn, 1))
-			<-t.Context().Done()
-			conn.Close()
-		}()
-		h.profiles["t"] = &Profile{Name: "p", KeepSession: true, Session: jsontext.Value(`{"x":"` + strings.Repeat("a", 4<<20) + `"}`)}
-		h.define(t, agent.Definition{ID: "a", TimeoutSeconds: 20, Runner: agent.Runner{Type: agent.HTTP, URL: "http://" + l.Addr().String()}})
-		if run := h.run(t, "a", "t"); run.Status != Succeeded {
-			t.Errorf("%s %q", run.Status, run.ErrorMessage)
-		}
-	})
+		_, _ = bufio.NewReader(conn).ReadString('\n')
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{\"output\":1}")
+		// The rest of the request stays unread until the caller leaves.
+		_, _ = io.Copy(io.Discard, io.LimitReader(conn, 1))
+		<-t.Context().Done()
+		conn.Close()
+	}()
+	h.profiles["t"] = &Profile{Name: "p", KeepSession: true, Session: jsontext.Value(`{"x":"` + strings.Repeat("a", 4<<20) + `"}`)}
+	h.define(t, agent.Definition{ID: "a", TimeoutSeconds: 120, Runner: agent.Runner{Type: agent.HTTP, URL: "http://" + l.Addr().String()}})
+	if run := h.run(t, "a", "t"); run.Status != Succeeded {
+		t.Errorf("%s %q", run.Status, run.ErrorMessage)
+	}
 }
 
 func FuzzAnAnswerIsReadOrRefused(f *testing.F) {
