@@ -4,7 +4,7 @@ import "encoding/json"
 
 // AgentDefinition defines an agent.
 type AgentDefinition struct {
-	ID             string          `json:"id,omitzero" maxLength:"64" doc:"1 to 64 of A-Z a-z 0-9 . _ -, unique in the organization. Left out: a UUID" example:"invoices"`
+	ID             string          `json:"id,omitzero" minLength:"1" maxLength:"64" doc:"1 to 64 of A-Z a-z 0-9 . _ -, unique in the organization. Left out: a UUID" example:"invoices"`
 	Name           string          `json:"name" minLength:"1" maxLength:"200" example:"Invoices"`
 	Description    string          `json:"description,omitzero" maxLength:"2000"`
 	InputArguments []InputArgument `json:"input_arguments,omitzero" maxItems:"100"`

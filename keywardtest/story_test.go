@@ -486,6 +486,13 @@ agents:
 	})
 }
 
+func TestAnEmptyIDIsNotAMissingOne(t *testing.T) {
+	h := newHouse(t, keywardtest.Options{})
+	p := h.person("")
+	h.refused(400, "INVALID_REQUEST", "POST", "/v1/agents", map[string]any{
+		"id": "", "name": "x", "runner": map[string]any{"type": "http", "url": "https://agents.example.com/x"}}, p.withKey())
+}
+
 func TestAnAsyncRunEndsByItself(t *testing.T) {
 	eachHouse(t, func(t *testing.T, h *house) {
 		p := h.person("")
