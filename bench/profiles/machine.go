@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -24,27 +23,25 @@ func describe(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s; %d cores of %s; %s; %s, where a durable write of 8 KiB takes %.0f µs",
-		runtime.Version(), runtime.GOMAXPROCS(0), firstOf("/proc/cpuinfo", "model name"), firstOf("/proc/version", "Linux"), system, flush*1e6), nil
+	load, _, _ := strings.Cut(inProc("loadavg"), " ")
+	return fmt.Sprintf("%s; %d cores of %s; Linux %s; %s, where a durable write of 8 KiB takes %.0f µs; load before the start %s",
+		runtime.Version(), runtime.GOMAXPROCS(0), processor(), inProc("sys/kernel/osrelease"), system, flush*1e6, load), nil
 }
 
-// firstOf returns what a file in /proc says after the first mention of name.
-func firstOf(file, name string) string {
-	b, err := os.ReadFile(file)
+// processor returns the name that the first core gives itself.
+func processor() string {
+	_, rest, _ := strings.Cut(inProc("cpuinfo"), "model name")
+	name, _, _ := strings.Cut(rest, "\n")
+	return strings.Trim(name, "\t :")
+}
+
+// inProc returns what a file in /proc says, or "unknown".
+func inProc(file string) string {
+	b, err := os.ReadFile(filepath.Join("/proc", file))
 	if err != nil {
-		return "unknown " + name
+		return "unknown"
 	}
-	for line := range bytes.Lines(b) {
-		if rest, ok := strings.CutPrefix(string(line), name); ok {
-			rest = strings.TrimSpace(strings.TrimLeft(rest, "\t :"))
-			if name == "Linux" {
-				rest, _, _ = strings.Cut(strings.TrimPrefix(rest, "version "), " ")
-				return "Linux " + rest
-			}
-			return rest
-		}
-	}
-	return "unknown " + name
+	return strings.TrimSpace(string(b))
 }
 
 // fileSystem names the file system of dir. In memory nothing is durable, so

@@ -46,12 +46,22 @@ func (b *bench) open(ctx context.Context) (err error) {
 	}
 	times := make([]series, len(things))
 	for range b.rounds {
-		for i, t := range things {
-			took, err := timeOf(t.do)
-			if err != nil {
-				return fmt.Errorf("%s: %w", t.name, err)
+		took := make([]time.Duration, len(things))
+		// Many short turns: whatever else the machine does slows all of them alike.
+		const turns, each = 50, 100
+		for range turns {
+			for i, t := range things {
+				began := time.Now()
+				for range each {
+					if err := t.do(); err != nil {
+						return fmt.Errorf("%s: %w", t.name, err)
+					}
+				}
+				took[i] += time.Since(began)
 			}
-			times[i] = append(times[i], took.Seconds()*1e6)
+		}
+		for i := range things {
+			times[i] = append(times[i], took[i].Seconds()/(turns*each)*1e6)
 		}
 	}
 
@@ -69,23 +79,6 @@ func (b *bench) open(ctx context.Context) (err error) {
 		fmt.Printf("| %s | %s | %.1f | %s | %s |\n", t.name, times[i].list("%.1f"), times[i].median(), ratio, t.target)
 	}
 	return nil
-}
-
-// timeOf returns what do takes, of many times.
-func timeOf(do func() error) (time.Duration, error) {
-	const times = 3000
-	for range times / 10 {
-		if err := do(); err != nil {
-			return 0, err
-		}
-	}
-	began := time.Now()
-	for range times {
-		if err := do(); err != nil {
-			return 0, err
-		}
-	}
-	return time.Since(began) / times, nil
 }
 
 // stored is one profile in a database, and what its rows say.
