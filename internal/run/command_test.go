@@ -126,7 +126,9 @@ func TestTheWholeGroupEndsWithItsRun(t *testing.T) {
 	} {
 		file := filepath.Join(t.TempDir(), "pid")
 		program := shell(strings.ReplaceAll(tt.script, "PID", file))
-		program.TimeoutSeconds = 1
+		if tt.want == TimedOut {
+			program.TimeoutSeconds = 2
+		}
 		h.declare(t, program)
 		if run := h.run(t, "public/c", ""); run.Status != tt.want {
 			t.Errorf("%s: %s %q", name, run.Status, run.ErrorMessage)
