@@ -186,7 +186,7 @@ const warm = 300
 
 // overHTTP creates profiles on a new server, and says how many in a second.
 func (b *bench) overHTTP(ctx context.Context, program []string, folder string, clients int) (perSecond float64, err error) {
-	s, err := start(program, folder, "127.0.0.1:0")
+	s, err := start(program, folder)
 	if err != nil {
 		return 0, err
 	}

@@ -11,16 +11,15 @@ import (
 // under load: from the signal until /readyz answers 200 to the next process.
 func (b *bench) restart(ctx context.Context) error {
 	folder := b.newFolder()
-	address, err := freeAddress()
+	s, err := b.start(folder)
 	if err != nil {
 		return err
 	}
-	program := []string{b.binary, "serve"}
-	s, err := start(program, folder, address)
-	if err != nil {
-		return err
-	}
-	defer func() { s.process.Process.Kill() }()
+	defer func() {
+		if s != nil {
+			s.process.Process.Kill()
+		}
+	}()
 	o, err := signUp(ctx, s.address)
 	if err != nil {
 		return err
@@ -51,14 +50,15 @@ func (b *bench) restart(ctx context.Context) error {
 		if err := s.kill(); err != nil {
 			return err
 		}
-		if s, err = start(program, folder, address); err != nil {
+		if s, err = b.start(folder); err != nil {
 			return err
 		}
-		if err := awaitReady(ctx, address); err != nil {
+		if err := awaitReady(ctx, s.address); err != nil {
 			return err
 		}
 		away = append(away, time.Since(began).Seconds())
 		<-loaded
+		o.address = s.address
 		created += answered
 		say("round %d of %d: %.3f s, after %d profiles in the second before", round+1, b.rounds, away[round], answered)
 	}

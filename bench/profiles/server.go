@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -42,9 +41,9 @@ type server struct {
 }
 
 // start starts a server on a data folder and waits until it listens.
-func start(program []string, folder, address string) (*server, error) {
+func start(program []string, folder string) (*server, error) {
 	s := &server{}
-	args := append(program[1:], "--addr", address, "--data", folder, "--quotas-auth-profiles", "unlimited", "--log-level", "warn")
+	args := append(program[1:], "--addr", "127.0.0.1:0", "--data", folder, "--quotas-auth-profiles", "unlimited", "--log-level", "warn")
 	s.process = exec.Command(program[0], args...)
 	s.process.Env = []string{} // none of this process's own settings
 	s.process.Stderr = &s.said
@@ -68,7 +67,7 @@ func start(program []string, folder, address string) (*server, error) {
 }
 
 func (b *bench) start(folder string) (*server, error) {
-	return start([]string{b.binary, "serve"}, folder, "127.0.0.1:0")
+	return start([]string{b.binary, "serve"}, folder)
 }
 
 // stop lets the server finish, and returns what went wrong with it.
@@ -117,15 +116,6 @@ func awaitReady(ctx context.Context, address string) error {
 		case <-time.After(time.Millisecond):
 		}
 	}
-}
-
-// freeAddress returns a loopback address that nobody listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // profiled is the first argument by which this program is the server itself,
