@@ -104,7 +104,7 @@ func (d *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, e
 	if err != nil {
 		return nil, err
 	}
-	return stmt.QueryContext(ctx, bind(args)...)
+	return stmt.QueryContext(d.reading(ctx), bind(args)...)
 }
 
 // QueryRow reads one row from the pool.
@@ -115,7 +115,17 @@ func (d *DB) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
 		// the text unprepared fails the same way.
 		return d.read.QueryRowContext(ctx, query, bind(args)...)
 	}
-	return stmt.QueryRowContext(ctx, bind(args)...)
+	return stmt.QueryRowContext(d.reading(ctx), bind(args)...)
+}
+
+// reading is the context of a query. A query to a server ends with its caller.
+// One in SQLite takes microseconds, and to be able to end it would cost two
+// goroutines, which is more than to let it go on.
+func (d *DB) reading(ctx context.Context) context.Context {
+	if d.kind == sqliteKind {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
 }
 
 // Tx runs body in one transaction and returns its error, or nil when what it
