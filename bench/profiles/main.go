@@ -1,7 +1,7 @@
 // Profiles measures what auth profiles cost, side by side with the bare things
 // that they are made of, in one run:
 //
-//	go run ./bench/profiles              all of it, about three minutes
+//	go run ./bench/profiles              all of it, about five minutes
 //	go run ./bench/profiles -only open   one part: create, open, memory or restart
 //	go run ./bench/profiles -cpu DIR     CPU profiles of the server while profiles are created
 //
