@@ -91,23 +91,36 @@ type Rows struct {
 // may be made for it. Otherwise the error is ErrNoKey and says which key the
 // database needs, or ErrNoTrace.
 func MayBegin(ctx context.Context, q db.Querier) error {
-	v, err := read(ctx, q)
+	v, err := present(ctx, q)
 	if err != nil {
 		return err
 	}
 	if v.begun() {
 		return fmt.Errorf("%w, and this database needs version %d with the id %s: %s", ErrNoKey, v.active.Number, v.active.ID, whereTo)
 	}
+	return nil
+}
+
+// present returns the versions on record, none if the database is empty. It is
+// ErrNoTrace if there is data and no version.
+//
+// The data is looked for first. Whoever begins records the root key before all
+// else, so another server that is just beginning never looks like data without
+// a record.
+func present(ctx context.Context, q db.Querier) (versions, error) {
+	data := false
 	for _, table := range []string{"organizations", "accounts", "audit_entries"} {
 		var n int64
 		if err := q.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 AS one FROM `+table+` LIMIT 1) AS found`).Scan(&n); err != nil {
-			return fmt.Errorf("look whether the database is empty: %w", err)
+			return versions{}, fmt.Errorf("look whether the database is empty: %w", err)
 		}
-		if n != 0 {
-			return fmt.Errorf("%w: restore it whole, its table root_versions included", ErrNoTrace)
-		}
+		data = data || n != 0
 	}
-	return nil
+	v, err := read(ctx, q)
+	if err == nil && data && !v.begun() {
+		err = fmt.Errorf("%w: restore it whole, its table root_versions included", ErrNoTrace)
+	}
+	return v, err
 }
 
 const whereTo = "put its line into root.key in the data folder, or to where KEYWARD_ROOT_KEY_FILE or KEYWARD_ROOT_KEY says"
@@ -121,14 +134,11 @@ const whereTo = "put its line into root.key in the data folder, or to where KEYW
 func (k *Keys) Check(ctx context.Context, mayBegin bool) error {
 	k.keeping.Lock()
 	defer k.keeping.Unlock()
-	v, err := read(ctx, k.DB)
+	v, err := present(ctx, k.DB)
 	if err != nil {
 		return err
 	}
 	if !v.begun() {
-		if err := MayBegin(ctx, k.DB); err != nil {
-			return err
-		}
 		if !mayBegin {
 			return ErrEmpty
 		}

@@ -64,6 +64,31 @@ func TestOfTwoServersThatBeginAtOnceWithTwoKeysOneIsRefused(t *testing.T) {
 	})
 }
 
+func TestServersThatBeginAtOnceWithOneKeyAllStart(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		f := newFile()
+		for range 20 {
+			var wg sync.WaitGroup
+			for i := range 8 {
+				h := build(t, d, fmt.Sprint("host", i), f)
+				wg.Go(func() {
+					if err := h.Check(t.Context(), true); err != nil {
+						t.Errorf("Check: %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			err := d.Tx(t.Context(), func(tx *db.Tx) error {
+				_, err := tx.Exec(t.Context(), `DELETE FROM root_versions`)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestARootKeyThatDoesNotBelongToTheDatabaseIsRefused(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		f := begun(t, d)
@@ -85,7 +110,7 @@ func TestARootKeyThatDoesNotBelongToTheDatabaseIsRefused(t *testing.T) {
 		later := newFile()
 		ring := later.ring(t)
 		_, line := ring.AddNew()
-		later.text = string(line) // version 2 alone
+		later.set(string(line)) // version 2 alone
 		err = build(t, d, "host", later).Check(t.Context(), true)
 		want = fmt.Sprintf("the root key lacks a version: this database needs version 1 with the id %s: put its line into root.key", id)
 		if !errors.Is(err, rootkey.ErrLacking) || !strings.HasPrefix(err.Error(), want) {
