@@ -246,8 +246,8 @@ func TestTwoServersThatRotateAtOnceMakeOneVersion(t *testing.T) {
 	// The new version is on both hosts already.
 	two := fileA.ring(t)
 	_, line := two.AddNew()
-	fileA.text += string(line)
-	fileB.text += string(line)
+	fileA.add(line)
+	fileB.add(line)
 
 	var wg sync.WaitGroup
 	for _, h := range []*host{a, b} {
@@ -286,7 +286,7 @@ func TestRotateDoesNotActivateWhatAnotherHostHasOtherwise(t *testing.T) {
 	start(t, d, "host-b", fileB)
 	other := fileB.ring(t)
 	other.AddNew()
-	fileB.text = string(other.Text()) // a version 2 of its own
+	fileB.set(string(other.Text())) // a version 2 of its own
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -316,7 +316,7 @@ func TestRotateWithoutAPlaceToWriteUsesTheOperatorsLine(t *testing.T) {
 		}
 		next := f.ring(t)
 		_, line := next.AddNew()
-		f.text += string(line)
+		f.add(line)
 
 		ctx, cancel := context.WithCancel(t.Context())
 		var loop sync.WaitGroup
@@ -332,7 +332,7 @@ func TestRotateWithoutAPlaceToWriteUsesTheOperatorsLine(t *testing.T) {
 		if got := fmt.Sprint(h.Root.Versions()); got != "[2]" {
 			t.Errorf("the server holds the versions %s, want 2 alone", got)
 		}
-		f.text = string(line) // as the operator is told to
+		f.set(string(line)) // as the operator is told to
 		opens(t, d, f, 2)
 	})
 }

@@ -37,6 +37,20 @@ func (f *file) read() ([]byte, error) {
 	return []byte(f.text), nil
 }
 
+// set puts text in the place of what is kept, as an operator does by hand.
+func (f *file) set(text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.text = text
+}
+
+// add adds a line, as an operator does by hand.
+func (f *file) add(line []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.text += string(line)
+}
+
 func (f *file) write(text []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
