@@ -26,10 +26,17 @@ const (
 func main() { os.Exit(run()) }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	// A second signal ends the process at once.
-	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		// Before anything is told that it stops, so that a second signal
+		// ends the process at once.
+		signal.Stop(signals)
+		cancel()
+	}()
 
 	err := command().ExecuteContext(ctx)
 	var usage usageError
