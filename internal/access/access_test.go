@@ -21,7 +21,7 @@ func owner() access.Caller {
 func TestEachCallerMayDoItsOwnActionsAlone(t *testing.T) {
 	signedIn := owner()
 	withKey := owner()
-	withKey.SignInID, withKey.KeyID = "", 7
+	withKey.SignInID, withKey.KeyID, withKey.Scopes = "", 7, access.AllScopes
 	operator := owner()
 	operator.Operator = true
 	operatorKey := withKey

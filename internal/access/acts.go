@@ -17,19 +17,26 @@ type Acts struct {
 	DB   *db.DB
 	Root *seal.Root
 	Now  func() time.Time
+
+	// Closed is called after an act that closed doors is on disk and before Do
+	// returns: when it returns, no server of the fleet remembers what was true
+	// before. It is optional.
+	Closed func(ctx context.Context, changes []Change)
 }
 
 // Act is what is being done; its body says on what.
 type Act struct {
 	entry  Entry
 	notes  map[string]string
-	closes []closing
+	closes []Change
 	silent bool
 }
 
-type closing struct {
-	kind    ChangeKind
-	subject string
+// Change is one entry of the change log: of what is remembered of Subject,
+// nothing holds any more.
+type Change struct {
+	Kind    ChangeKind
+	Subject string
 }
 
 // On names what the act is done to. The name is what people call it.
@@ -73,9 +80,10 @@ const (
 )
 
 // Closes writes to the change log that a door was closed: whoever remembers
-// that it was open must forget it.
+// that it was open must forget it. An act that does nothing may say it, of a
+// door that was closed before: then Do returns only when that is known.
 func (a *Act) Closes(kind ChangeKind, subject string) {
-	a.closes = append(a.closes, closing{kind, subject})
+	a.closes = append(a.closes, Change{kind, subject})
 }
 
 // Do runs body as an act of who: it asks whether who may do action, runs body
@@ -87,6 +95,7 @@ func (g *Acts) Do(ctx context.Context, who Caller, action Action, body func(tx *
 		return err
 	}
 	now := g.Now()
+	var closes []Change
 	err := g.DB.Tx(ctx, func(tx *db.Tx) error {
 		act := &Act{entry: Entry{
 			ID: db.NewID(), At: now, OrganizationID: who.OrganizationID, AccountID: who.AccountID, KeyID: who.KeyID,
@@ -95,12 +104,13 @@ func (g *Acts) Do(ctx context.Context, who Caller, action Action, body func(tx *
 		if who.Address.IsValid() {
 			act.entry.Address = who.Address.String()
 		}
-		if who.AccountID == "" && who.Role != Visitor {
+		if who.AccountID == "" && who.KeyID == 0 && who.Role != Visitor {
 			act.Note("by", string(who.Role))
 		}
 		if err := body(tx, act); err != nil {
 			return err
 		}
+		closes = act.closes
 		if act.silent {
 			return nil
 		}
@@ -109,12 +119,17 @@ func (g *Acts) Do(ctx context.Context, who Caller, action Action, body func(tx *
 		}
 		for _, c := range act.closes {
 			if _, err := tx.Exec(ctx, `INSERT INTO changes (id, at, kind, subject, seq) VALUES ($1, $2, $3, $4, 0)`,
-				db.NewID(), db.Micros(now), string(c.kind), c.subject); err != nil {
+				db.NewID(), db.Micros(now), string(c.Kind), c.Subject); err != nil {
 				return fmt.Errorf("write the change log: %w", err)
 			}
 		}
 		return nil
 	})
+	if g.Closed != nil && len(closes) > 0 {
+		// After a failure too: a commit whose answer was lost may have happened.
+		// And the caller may be gone, but what he closed is closed.
+		g.Closed(context.WithoutCancel(ctx), closes)
+	}
 	if errors.Is(err, db.ErrConflict) {
 		// The others were quicker, every time it was tried.
 		err = fault.ErrUnavailable.Retry(time.Second).Because(err)

@@ -12,6 +12,7 @@ package access
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/keyward/keyward/internal/fault"
@@ -37,11 +38,14 @@ type Caller struct {
 	Operator       bool // the organization is the one that owns the server
 	Role           Role
 	Tier           string
+	Limits         Limits // what the organization gives each of its keys
 	Quotas         Quotas
 
 	KeyID        int64 // an API key was presented; 0 if not
 	KeyType      string
 	KeyExpiresAt time.Time // zero: never
+	Scopes       Scopes    // of the key; a sign-in needs none
+	AgentIDs     []string  // the only agents that the key is for; nil: all
 	SignInID     string    // an access token was presented; "" if not
 
 	Address   netip.Addr
@@ -58,6 +62,25 @@ type Quotas struct {
 
 // Unlimited as a quota is no quota.
 const Unlimited = -1
+
+// Limits says how often a key may be used. Zero is without that limit.
+type Limits struct {
+	PerHour  int64 // requests in a window of an hour that opens with its first one
+	Burst    int64 // requests in any one second
+	PerMonth int64 // requests in a calendar month, UTC
+}
+
+// Lowered returns l, and own where that is lower: a key's own limits may only
+// lower what its organization gives.
+func (l Limits) Lowered(own Limits) Limits {
+	lower := func(a, b int64) int64 {
+		if a == 0 || b != 0 && b < a {
+			return b
+		}
+		return a
+	}
+	return Limits{lower(l.PerHour, own.PerHour), lower(l.Burst, own.Burst), lower(l.PerMonth, own.PerMonth)}
+}
 
 // NewVisitor returns the caller of a request that has shown no credential.
 func NewVisitor(address netip.Addr, requestID string) Caller {
@@ -95,6 +118,13 @@ const (
 	RotateSigningKey   Action = "server.rotate_signing_key"
 
 	CreateKey      Action = "key.create"
+	ChangeKey      Action = "key.change"
+	RotateKey      Action = "key.rotate"
+	VerifyKeys     Action = "key.verify"
+	ReadUsage      Action = "usage.read"
+	SetAlert       Action = "alert.set"
+	RemoveAlert    Action = "alert.remove"
+	ReadAlerts     Action = "alert.read"
 	RevokeKey      Action = "key.revoke"
 	RevokeSelf     Action = "key.revoke_self"
 	ReadKeys       Action = "key.read"
@@ -132,53 +162,73 @@ const (
 	theServer             // Keyward itself
 )
 
-var needs = map[Action]need{
-	Register:       anyone,
-	SignIn:         anyone,
-	Refresh:        anyone,
-	EndReused:      anyone,
-	SignOut:        anyone, // shown by the refresh token that it ends
-	ChangePassword: signedIn,
-	DeleteAccount:  signedIn,
-	ReadAccount:    signedIn,
-	CreateOwnKey:   signedIn,
-	RevokeOwnKey:   signedIn,
-	ReadOwnKeys:    signedIn,
-	RevokeSelf:     withKey,
-	ReadSelf:       withKey,
-
-	CreateAccount:      operator,
-	ListAccounts:       operator,
-	ListOrganizations:  operator,
-	ChangeOrganization: operator,
-	RotateRoot:         operator,
-	MakeSetupCode:      theServer,
-	RotateSigningKey:   theServer,
-	DeclareAgent:       theServer,
-
-	CreateKey:      member,
-	RevokeKey:      member,
-	ReadKeys:       member,
-	CreateAgent:    member,
-	ChangeAgent:    member,
-	DeleteAgent:    member,
-	ReadAgents:     member,
-	RenewRunner:    member,
-	CreateProfile:  member,
-	ReplaceProfile: member,
-	UpdateProfile:  member,
-	RotateToken:    member,
-	DeleteProfile:  member,
-	ReadProfiles:   member,
-	StartRun:       member,
-	ReadRuns:       member,
-	ReadAudit:      member,
+// rule is what an action asks of a caller. Of a key it asks for one of the
+// scopes besides; a key whose action has none here may not do it.
+type rule struct {
+	need   need
+	scopes Scopes
 }
+
+// rules is the one table of what may be done by whom: [Caller.May] enforces it,
+// and the API's document is printed from it.
+var rules = map[Action]rule{
+	Register:       {need: anyone},
+	SignIn:         {need: anyone},
+	Refresh:        {need: anyone},
+	EndReused:      {need: anyone},
+	SignOut:        {need: anyone}, // shown by the refresh token that it ends
+	ChangePassword: {need: signedIn},
+	DeleteAccount:  {need: signedIn},
+	ReadAccount:    {need: signedIn},
+	CreateOwnKey:   {need: signedIn},
+	RevokeOwnKey:   {need: signedIn},
+	ReadOwnKeys:    {need: signedIn},
+	RevokeSelf:     {need: withKey}, // whoever holds a key may end it
+	ReadSelf:       {need: withKey},
+
+	CreateAccount:      {need: operator},
+	ListAccounts:       {need: operator},
+	ListOrganizations:  {need: operator},
+	ChangeOrganization: {need: operator},
+	RotateRoot:         {need: operator},
+	MakeSetupCode:      {need: theServer},
+	RotateSigningKey:   {need: theServer},
+	DeclareAgent:       {need: theServer},
+
+	CreateKey:      {member, KeysWrite},
+	ChangeKey:      {member, KeysWrite},
+	RotateKey:      {member, KeysWrite},
+	RevokeKey:      {member, KeysWrite},
+	SetAlert:       {member, KeysWrite},
+	RemoveAlert:    {member, KeysWrite},
+	ReadKeys:       {member, KeysRead},
+	VerifyKeys:     {member, KeysVerify},
+	ReadUsage:      {member, UsageRead},
+	ReadAlerts:     {member, UsageRead},
+	CreateAgent:    {member, AgentsWrite},
+	ChangeAgent:    {member, AgentsWrite},
+	DeleteAgent:    {member, AgentsWrite},
+	RenewRunner:    {member, AgentsWrite},
+	ReadAgents:     {member, AgentsRead},
+	StartRun:       {member, AgentsRun},
+	ReadRuns:       {member, AgentsRead | AgentsRun}, // who starts a run may see how it went
+	CreateProfile:  {member, ProfilesWrite},
+	ReplaceProfile: {member, ProfilesWrite},
+	UpdateProfile:  {member, ProfilesWrite},
+	RotateToken:    {member, ProfilesWrite},
+	DeleteProfile:  {member, ProfilesWrite},
+	ReadProfiles:   {member, ProfilesRead},
+	ReadAudit:      {member, AuditRead},
+}
+
+// ScopesFor returns the scopes of which a key needs one for a; none means that
+// a asks for no scope.
+func ScopesFor(a Action) Scopes { return rules[a].scopes }
 
 // May returns nil if c may do a, and a Forbidden fault if not.
 func (c Caller) May(a Action) error {
 	ok := false
-	switch needs[a] {
+	switch rules[a].need {
 	case anyone:
 		ok = c.Role == Visitor || c.Role == Console
 	case signedIn:
@@ -187,6 +237,9 @@ func (c Caller) May(a Action) error {
 		ok = c.isMember() && c.KeyID != 0
 	case member:
 		ok = c.isMember()
+		if need := rules[a].scopes; ok && c.KeyID != 0 && c.Scopes&need == 0 {
+			return lacks(need.Names(), " or ")
+		}
 	case operator:
 		ok = c.Role == Console || c.isMember() && c.Operator && c.SignInID != ""
 	case theServer:
@@ -198,8 +251,18 @@ func (c Caller) May(a Action) error {
 	return nil
 }
 
-// isMember reports whether c is an account that acts in an organization. Owner
-// is the only role that a membership can have so far.
+// MayUse returns nil if c may do what it may do with the agent of this id, and
+// ErrAgentNotAllowed if its key is made for others.
+func (c Caller) MayUse(agentID string) error {
+	if c.AgentIDs == nil || slices.Contains(c.AgentIDs, agentID) {
+		return nil
+	}
+	return ErrAgentNotAllowed
+}
+
+// isMember reports whether c acts in an organization: an account, or a service
+// key, which belongs to the organization alone. Owner is the only role that a
+// membership can have so far.
 func (c Caller) isMember() bool {
-	return c.Role == Owner && c.OrganizationID != "" && c.AccountID != ""
+	return c.Role == Owner && c.OrganizationID != "" && (c.AccountID != "" || c.KeyID != 0)
 }

@@ -305,7 +305,7 @@ func TestTheZeroCallerMayDoNothing(t *testing.T) {
 		}
 		// An API key of the account is no sign-in either.
 		who := h.caller(t, tokens.Access)
-		who.SignInID, who.KeyID = "", 42
+		who.SignInID, who.KeyID, who.Scopes = "", 42, access.AllScopes
 		if err := h.ChangePassword(t.Context(), who, right, wrong); !errors.Is(err, fault.ErrNotAllowed) {
 			t.Errorf("a key changes the password: %v", err)
 		}

@@ -74,7 +74,7 @@ func (h *house) make(t *testing.T, who access.Caller, in apikey.Request) (apikey
 
 // with returns who as the caller that presents k.
 func with(who access.Caller, k apikey.Key) access.Caller {
-	who.SignInID, who.KeyID, who.KeyType, who.KeyExpiresAt = "", k.ID, k.Type, k.ExpiresAt
+	who.SignInID, who.KeyID, who.KeyType, who.KeyExpiresAt, who.Scopes = "", k.ID, k.Type, k.ExpiresAt, access.AllScopes
 	return who
 }
 

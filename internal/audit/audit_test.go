@@ -31,7 +31,7 @@ func (c *clock) pass(d time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.t = 
 var (
 	jane = access.Caller{AccountID: "jane", OrganizationID: "org-jane", Role: access.Owner, SignInID: "s",
 		Address: netip.MustParseAddr("192.0.2.7"), RequestID: "r-1"}
-	bob = access.Caller{AccountID: "bob", OrganizationID: "org-bob", Role: access.Owner, KeyID: 77, KeyType: "personal"}
+	bob = access.Caller{AccountID: "bob", OrganizationID: "org-bob", Role: access.Owner, KeyID: 77, KeyType: "personal", Scopes: access.AllScopes}
 )
 
 type house struct {
@@ -490,7 +490,7 @@ func TestTheOperatorSeesWhatNoOrganizationDid(t *testing.T) {
 		operator := jane
 		operator.Operator = true
 		withKey := operator
-		withKey.SignInID, withKey.KeyID = "", 7
+		withKey.SignInID, withKey.KeyID, withKey.Scopes = "", 7, access.AllScopes
 		for name, c := range map[string]struct {
 			who  access.Caller
 			sees int

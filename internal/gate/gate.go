@@ -46,7 +46,7 @@ func (g *Gate) Key(ctx context.Context, presented seal.Secret, address netip.Add
 	} else if err != nil {
 		return access.Caller{}, err
 	}
-	who.KeyID, who.KeyType, who.KeyExpiresAt = k.ID, k.Type, k.ExpiresAt
+	who.KeyID, who.KeyType, who.KeyExpiresAt, who.Scopes = k.ID, k.Type, k.ExpiresAt, access.AllScopes
 	who.Address, who.RequestID = address, requestID
 	return who, nil
 }
