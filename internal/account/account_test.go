@@ -3,6 +3,7 @@ package account_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -40,12 +41,12 @@ func TestWhoRegistersOwnsAnOrganization(t *testing.T) {
 		}
 		want := access.Caller{AccountID: a.ID, OrganizationID: m.Organization.ID, Role: access.Owner, Tier: "free",
 			Quotas: h.DefaultQuotas, SignInID: who.SignInID, Address: home.Address, RequestID: "r3"}
-		if who != want || who.SignInID == "" {
+		if !reflect.DeepEqual(who, want) || who.SignInID == "" {
 			t.Errorf("the caller is %+v, want %+v", who, want)
 		}
 		member, err := h.Member(t.Context(), a.ID, m.Organization.ID)
 		want.SignInID, want.Address, want.RequestID = "", member.Address, ""
-		if err != nil || member != want {
+		if err != nil || !reflect.DeepEqual(member, want) {
 			t.Errorf("Member = %+v, %v", member, err)
 		}
 		if got := recorded(t, d); count(got, "account.register") != 1 || count(got, "account.sign_in") != 1 {

@@ -57,9 +57,19 @@ type Config struct {
 	ClientIPHeader string
 }
 
-// Authenticator finds who stands behind c. An Unauthenticated fault says that
-// nobody does.
-type Authenticator func(ctx context.Context, c Credentials, from Client) (access.Caller, error)
+// Authenticator finds who stands behind c, and whether it may do c.Action. An
+// Unauthenticated fault says that nobody does. The headers go with the answer,
+// whatever it is: those of a limit go with a refusal, too.
+type Authenticator func(ctx context.Context, c Credentials, from Client) (who access.Caller, headers Headers, err error)
+
+// Headers are names and values in turn. The names are in their canonical form.
+type Headers []string
+
+func (h Headers) set(in http.Header) {
+	for i := 0; i+1 < len(h); i += 2 {
+		in[h[i]] = []string{h[i+1]}
+	}
+}
 
 // Client is where a request comes from.
 type Client struct {

@@ -176,17 +176,17 @@ func signIn(_ context.Context, _ access.Caller, in *struct {
 }
 
 // authenticate knows one key and one access token.
-func (s *surface) authenticate(_ context.Context, c api.Credentials, _ api.Client) (access.Caller, error) {
+func (s *surface) authenticate(_ context.Context, c api.Credentials, _ api.Client) (access.Caller, api.Headers, error) {
 	s.calls++
 	switch sent := c.Secret.Reveal(); {
 	case c.Accepts == api.AccessToken && sent == "token":
-		return access.Caller{AccountID: "jane", SignInID: "s"}, nil
+		return access.Caller{AccountID: "jane", SignInID: "s"}, nil, nil
 	case c.Accepts == api.AccessToken:
-		return access.Caller{}, errToken
+		return access.Caller{}, nil, errToken
 	case sent == "ra_key" || c.Accepts == api.KeyOrToken && sent == "token":
-		return access.Caller{AccountID: "jane", KeyID: 1}, nil
+		return access.Caller{AccountID: "jane", KeyID: 1}, api.Headers{"X-Of-The-Key", "1"}, nil
 	}
-	return access.Caller{}, errKey
+	return access.Caller{}, nil, errKey
 }
 
 // start serves s on a real socket, and checks every answer against the

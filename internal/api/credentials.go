@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/seal"
 )
@@ -33,8 +34,37 @@ const (
 
 // Credentials are what a request shows of who sends it.
 type Credentials struct {
-	Accepts Security    // KeyOrToken, AccessToken or KeyInBody
-	Secret  seal.Secret // as it was sent, whatever it is; empty if nothing was
+	Accepts   Security      // KeyOrToken, AccessToken or KeyInBody
+	Secret    seal.Secret   // as it was sent, whatever it is; empty if nothing was
+	Action    access.Action // what the request wants; "" if its operation names none
+	Signature Signature
+}
+
+// Signature is what a request holds to prove that the sender of its key sent
+// all of it, and what it proves that of.
+type Signature struct {
+	Value     string // X-Signature; "" if there is none
+	Timestamp string // X-Timestamp
+	Method    string
+	Target    string // path and query as they were sent
+	Body      []byte
+}
+
+const (
+	signatureHeader = "X-Signature"
+	timestampHeader = "X-Timestamp"
+)
+
+// signature returns what r holds of a signature, without the body.
+func signature(r *http.Request) (Signature, error) {
+	for _, name := range []string{signatureHeader, timestampHeader} {
+		if len(r.Header[name]) > 1 {
+			return Signature{}, fault.ErrInvalidRequest.Say("The request holds the header %s twice. Send one.", name)
+		}
+	}
+	return Signature{
+		Value: r.Header.Get(signatureHeader), Timestamp: r.Header.Get(timestampHeader), Method: r.Method, Target: r.RequestURI,
+	}, nil
 }
 
 // BasicAuth is what a request holds as Authorization: Basic. An operation with

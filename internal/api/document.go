@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyward/keyward/client"
+	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/fault"
 )
 
@@ -87,9 +88,13 @@ var securities = map[Security][]map[string][]string{
 // operation returns op as huma takes it. The failures are added by finish, when
 // huma has found out what op reads.
 func (d *document) operation(op Operation) huma.Operation {
+	describe := op.Description
+	if scopes := access.ScopesFor(op.Action).Names(); len(scopes) > 0 {
+		describe = strings.TrimSpace(describe + "\n\nAn API key needs the scope `" + strings.Join(scopes, "` or `") + "`.")
+	}
 	return huma.Operation{
 		Method: op.Method, Path: op.Path, DefaultStatus: op.Status,
-		OperationID: op.Name, Summary: op.Summary, Description: op.Description, Tags: []string{op.Tag},
+		OperationID: op.Name, Summary: op.Summary, Description: describe, Tags: []string{op.Tag},
 		Security:  securities[op.Security],
 		Responses: map[string]*huma.Response{"500": {}, "503": {}}, // or huma adds a default
 		// The body has been read, and within its limits, before huma sees it.
@@ -103,6 +108,9 @@ func (d *document) finish(op Operation, refusals []*fault.Fault) *huma.Operation
 	doc := d.find(op.Method, op.Path)
 	for _, answer := range doc.Responses {
 		answer.Headers = d.header(answer.Headers, requestIDHeader)
+	}
+	if access.ScopesFor(op.Action) != 0 {
+		refusals = append(refusals, access.ErrInsufficientScope)
 	}
 	may := slices.Concat(refusals, op.Errors, []*fault.Fault{fault.ErrInternal, fault.ErrUnavailable, fault.ErrInvalidRequest})
 	if doc.RequestBody != nil || len(doc.Parameters) > 0 {

@@ -26,6 +26,7 @@ type exchange struct {
 	r     *http.Request
 	query url.Values
 	body  []byte
+	read  bool // the body has been read
 	who   access.Caller
 	basic BasicAuth
 
@@ -95,11 +96,16 @@ func (rt *route) serve(ctx huma.Context, next func(huma.Context)) {
 
 // admit finds the caller of x and checks what was sent, in this order: who asks
 // comes before what is wrong with the question. Where the key stands in the
-// body, the body must be read first.
+// body, or a signature vouches for it, the body must be read first.
 func (rt *route) admit(w http.ResponseWriter, x *exchange) error {
 	from := rt.api.Client(w, x.r)
+	if x.r.Header[signatureHeader] != nil {
+		if err := x.readBody(w); err != nil {
+			return err
+		}
+	}
 	if rt.op.Security != KeyInBody {
-		if err := rt.identify(x, from, scanned{}); err != nil {
+		if err := rt.identify(w, x, from, scanned{}); err != nil {
 			return err
 		}
 	}
@@ -108,7 +114,7 @@ func (rt *route) admit(w http.ResponseWriter, x *exchange) error {
 		return err
 	}
 	if rt.op.Security == KeyInBody {
-		if err := rt.identify(x, from, found); err != nil {
+		if err := rt.identify(w, x, from, found); err != nil {
 			return err
 		}
 	}
@@ -119,7 +125,7 @@ func (rt *route) admit(w http.ResponseWriter, x *exchange) error {
 }
 
 // identify finds who sent x.
-func (rt *route) identify(x *exchange, from Client, body scanned) (err error) {
+func (rt *route) identify(w http.ResponseWriter, x *exchange, from Client, body scanned) (err error) {
 	switch rt.op.Security {
 	case Public:
 		x.who = access.NewVisitor(from.Address, from.RequestID)
@@ -136,8 +142,24 @@ func (rt *route) identify(x *exchange, from Client, body scanned) (err error) {
 	if rt.op.Security == KeyInBody && text == "" && body.noKey != nil {
 		return body.noKey
 	}
-	x.who, err = rt.api.config.Authenticate(x.r.Context(), Credentials{Accepts: rt.op.Security, Secret: seal.NewSecret(text)}, from)
+	c := Credentials{Accepts: rt.op.Security, Secret: seal.NewSecret(text), Action: rt.op.Action}
+	if c.Signature, err = signature(x.r); err != nil {
+		return err
+	}
+	c.Signature.Body = x.body
+	var headers Headers
+	x.who, headers, err = rt.api.config.Authenticate(x.r.Context(), c, from)
+	headers.set(w.Header())
 	x.who.Address, x.who.RequestID = from.Address, from.RequestID
+	return err
+}
+
+// readBody reads the body of x, once.
+func (x *exchange) readBody(w http.ResponseWriter) (err error) {
+	if !x.read {
+		x.body, err = readBody(w, x.r)
+		x.read = true
+	}
 	return err
 }
 
@@ -146,8 +168,7 @@ func (rt *route) readBody(w http.ResponseWriter, x *exchange) (found scanned, er
 	if rt.body == nil {
 		return scanned{}, nil
 	}
-	x.body, err = readBody(w, x.r)
-	if err != nil {
+	if err := x.readBody(w); err != nil {
 		return scanned{}, err
 	}
 	if x.body == nil && rt.needsBody {

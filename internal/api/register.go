@@ -25,8 +25,9 @@ type Operation struct {
 	Tag         string
 
 	Security Security
-	Status   int  // of success; 0: 200, or 204 for one that answers Nothing
-	Loose    bool // what the operation does not know is ignored, not refused
+	Action   access.Action // what a caller must be allowed to; the document names its scope
+	Status   int           // of success; 0: 200, or 204 for one that answers Nothing
+	Loose    bool          // what the operation does not know is ignored, not refused
 
 	// Errors are the failures that this operation can end in. Those of its
 	// security, of reading its input, and of the server go without saying.

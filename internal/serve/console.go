@@ -17,8 +17,8 @@ import (
 func (s *server) consoleHandler() http.Handler {
 	a := api.New(api.Config{
 		Log: s.log.With("part", "console"),
-		Authenticate: func(_ context.Context, _ api.Credentials, from api.Client) (access.Caller, error) {
-			return access.NewConsole(from.RequestID), nil
+		Authenticate: func(_ context.Context, _ api.Credentials, from api.Client) (access.Caller, api.Headers, error) {
+			return access.NewConsole(from.RequestID), nil, nil
 		},
 	})
 	v1.RegisterOperator(a, s.accounts)

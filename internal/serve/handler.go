@@ -48,7 +48,7 @@ func (s *server) handler() *api.API {
 }
 
 // authenticate finds who shows a credential.
-func (s *server) authenticate(ctx context.Context, c api.Credentials, from api.Client) (access.Caller, error) {
+func (s *server) authenticate(ctx context.Context, c api.Credentials, from api.Client) (access.Caller, api.Headers, error) {
 	check := s.gate.KeyOrToken
 	switch c.Accepts {
 	case api.AccessToken:
@@ -56,7 +56,11 @@ func (s *server) authenticate(ctx context.Context, c api.Credentials, from api.C
 	case api.KeyInBody:
 		check = s.gate.Key
 	}
-	return check(ctx, c.Secret, from.Address, from.RequestID)
+	who, err := check(ctx, c.Secret, from.Address, from.RequestID)
+	if err == nil && c.Action != "" {
+		err = who.May(c.Action)
+	}
+	return who, nil, err
 }
 
 // status is what a probe is answered.
