@@ -30,13 +30,14 @@ var floorplan = map[string]string{
 	"internal/quota":    "internal/db internal/fault",
 	"internal/password": "internal/fault internal/seal",
 	"internal/throttle": "",
+	"internal/webhook":  "internal/seal",
 	"internal/dbtest":   "internal/db",
 
 	// Nouns: ground alone.
 	"internal/account": "internal/access internal/db internal/fault internal/password internal/seal internal/throttle",
 	"internal/signing": "internal/access internal/db internal/seal",
 	"internal/apikey":  "internal/access internal/db internal/fault internal/quota internal/seal",
-	"internal/agent":   "internal/access internal/db internal/fault internal/quota internal/seal",
+	"internal/agent":   "internal/access internal/db internal/fault internal/quota internal/seal internal/webhook",
 	"internal/vault":   "internal/access internal/db internal/fault internal/quota internal/seal",
 	"internal/audit":   "internal/access internal/db internal/seal",
 	"internal/node":    "internal/db internal/seal",
@@ -44,7 +45,7 @@ var floorplan = map[string]string{
 
 	// Flows: nouns and ground.
 	"internal/gate": "internal/access internal/account internal/apikey internal/fault internal/seal",
-	"internal/run":  "internal/access internal/agent internal/db internal/fault internal/seal",
+	"internal/run":  "internal/access internal/agent internal/db internal/fault internal/seal internal/webhook",
 
 	// Faces: HTTP in, one call down, HTTP out.
 	"internal/api":          "client internal/access internal/fault internal/seal",

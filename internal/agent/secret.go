@@ -2,22 +2,16 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/db"
 	"github.com/keyward/keyward/internal/seal"
+	"github.com/keyward/keyward/internal/webhook"
 )
 
-// secretPrefix begins a secret of Standard Webhooks; base64 of its bytes follows.
-const secretPrefix = "whsec_"
-
 func (s *Store) newSecret(a Agent) (secret seal.Secret, box []byte, err error) {
-	key := make([]byte, 32)
-	rand.Read(key) // never fails
-	secret = seal.NewSecret(secretPrefix + base64.StdEncoding.EncodeToString(key))
+	secret = webhook.NewSecret()
 	box, err = s.Root.Seal(seal.AtRest, secret.Bytes(), a.secretPlace()...)
 	return secret, box, err
 }

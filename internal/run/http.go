@@ -9,14 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"syscall"
 
 	"github.com/go-json-experiment/json"
-	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/keyward/keyward/internal/agent"
 	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/webhook"
 )
 
 // callHTTP posts a run to the agent's web service and returns its answer.
@@ -65,19 +64,7 @@ func (r *Runs) sign(header http.Header, a agent.Agent, runID string, body []byte
 		return err
 	}
 	defer secret.Clear()
-	hook, err := webhooks.NewWebhook(secret.Reveal())
-	if err != nil {
-		return errors.New("the runner secret can't be read")
-	}
-	now := r.Now()
-	signature, err := hook.Sign(runID, now, body)
-	if err != nil {
-		return errors.New("the run can't be signed")
-	}
-	header.Set(webhooks.HeaderWebhookID, runID)
-	header.Set(webhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
-	header.Set(webhooks.HeaderWebhookSignature, signature)
-	return nil
+	return webhook.Sign(header, secret, runID, r.Now(), body)
 }
 
 // badStatus says what a service answered that failed. Of its body only an error
