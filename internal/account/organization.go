@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/keyward/keyward/internal/access"
@@ -18,15 +17,13 @@ import (
 // ErrOrganizationNotFound says that the operator named no organization.
 var ErrOrganizationNotFound = fault.New(fault.NotFound, "ORGANIZATION_NOT_FOUND", "There is no organization with this id.")
 
-// tiers are what an organization can be on.
-var tiers = []string{"free", "pro", "enterprise"}
-
 // Organization owns everything but accounts.
 type Organization struct {
 	ID        string
 	Name      string
 	Operator  bool // it owns the server; there is one
 	Tier      string
+	Limits    Limits
 	Quotas    Quotas
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -67,7 +64,7 @@ func (q Quotas) over(others access.Quotas) access.Quotas {
 const organizationColumns = `o.id, o.name, o.operator, o.tier, o.limits, o.quotas, o.created_at, o.updated_at, o.root_version, o.tag`
 
 func (o *Organization) into() []any {
-	return []any{&o.ID, &o.Name, &o.Operator, &o.Tier, &o.limits, quotaText{o}, stamp{&o.CreatedAt}, stamp{&o.UpdatedAt}, &o.version, &o.tag}
+	return []any{&o.ID, &o.Name, &o.Operator, &o.Tier, jsonText{&o.limits, &o.Limits}, jsonText{&o.quotas, &o.Quotas}, stamp{&o.CreatedAt}, stamp{&o.UpdatedAt}, &o.version, &o.tag}
 }
 
 func (o *Organization) vouch() (seal.Use, [][]byte) {
@@ -77,17 +74,21 @@ func (o *Organization) vouch() (seal.Use, [][]byte) {
 	}
 }
 
-// quotaText reads the column quotas.
-type quotaText struct{ o *Organization }
+// jsonText reads a column of JSON: as it is kept, which is what is tagged, and
+// what it says.
+type jsonText struct {
+	kept *string
+	says any
+}
 
 // Scan implements sql.Scanner.
-func (q quotaText) Scan(value any) error {
+func (j jsonText) Scan(value any) error {
 	text, ok := value.(string)
 	if !ok {
-		return errors.New("account: quotas in the database are not a text")
+		return errors.New("account: JSON in the database is not a text")
 	}
-	q.o.quotas = text
-	return json.Unmarshal([]byte(text), &q.o.Quotas)
+	*j.kept = text
+	return json.Unmarshal([]byte(text), j.says)
 }
 
 // setQuotas is the one way to give o other quotas: the text is what is tagged.
@@ -97,6 +98,16 @@ func (o *Organization) setQuotas(q Quotas) error {
 		return err
 	}
 	o.Quotas, o.quotas = q, string(text)
+	return nil
+}
+
+// setLimits is the same for limits.
+func (o *Organization) setLimits(l Limits) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	o.Limits, o.limits = l, string(text)
 	return nil
 }
 
@@ -128,8 +139,8 @@ func (s *Store) saveOrganization(ctx context.Context, tx *db.Tx, o *Organization
 		return err
 	}
 	return changed(tx.Exec(ctx, `
-		UPDATE organizations SET tier = $1, quotas = $2, updated_at = $3, root_version = $4, tag = $5 WHERE id = $6 AND tag = $7`,
-		o.Tier, o.quotas, db.Micros(o.UpdatedAt), o.version, o.vouched.tag, o.ID, old))
+		UPDATE organizations SET tier = $1, limits = $2, quotas = $3, updated_at = $4, root_version = $5, tag = $6 WHERE id = $7 AND tag = $8`,
+		o.Tier, o.limits, o.quotas, db.Micros(o.UpdatedAt), o.version, o.vouched.tag, o.ID, old))
 }
 
 // Membership is what an account is in an organization.
@@ -178,8 +189,23 @@ func (s *Store) memberships(ctx context.Context, q db.Querier, accountID string)
 func (s *Store) caller(m Membership) access.Caller {
 	return access.Caller{
 		AccountID: m.AccountID, OrganizationID: m.Organization.ID, Operator: m.Organization.Operator, Role: m.Role,
-		Tier: m.Organization.Tier, Quotas: m.Organization.Quotas.over(s.DefaultQuotas),
+		Tier: m.Organization.Tier, Limits: m.Organization.EffectiveLimits(), Quotas: m.Organization.Quotas.over(s.DefaultQuotas),
 	}
+}
+
+// ServiceCaller returns the caller that a service key of an organization is: it
+// acts for the organization, and no account is behind it. It is ErrNotMember if
+// the organization is gone.
+func (s *Store) ServiceCaller(ctx context.Context, organizationID string) (access.Caller, error) {
+	var o Organization
+	err := s.scan(s.DB.QueryRow(ctx, `SELECT `+organizationColumns+` FROM organizations o WHERE o.id = $1`, organizationID), &o)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return access.Caller{}, ErrNotMember
+	case err != nil:
+		return access.Caller{}, fmt.Errorf("find the organization of a service key: %w", err)
+	}
+	return s.caller(Membership{Organization: o, Role: access.Owner}), nil
 }
 
 // Member returns the caller that an account is in an organization, without the
@@ -242,6 +268,7 @@ func (s *Store) Organizations(ctx context.Context, who access.Caller, after stri
 // Change is what the operator changes of an organization; nil is left as it is.
 type Change struct {
 	Tier   *string
+	Limits *Limits // all of them: what is nil in it goes back to the tier's
 	Quotas *Quotas // all of them: what is nil in it goes back to the settings
 }
 
@@ -251,8 +278,15 @@ func (s *Store) ChangeOrganization(ctx context.Context, who access.Caller, id st
 	if err := who.May(access.ChangeOrganization); err != nil {
 		return o, err
 	}
-	if change.Tier != nil && !slices.Contains(tiers, *change.Tier) {
-		return o, fault.Field("tier", "must be free, pro or enterprise")
+	if change.Tier != nil {
+		if _, known := tiers[*change.Tier]; !known {
+			return o, fault.Field("tier", "must be free, pro or enterprise")
+		}
+	}
+	if change.Limits != nil {
+		if err := change.Limits.check(); err != nil {
+			return o, err
+		}
 	}
 	if change.Quotas != nil {
 		if err := change.Quotas.check(); err != nil {
@@ -272,13 +306,19 @@ func (s *Store) ChangeOrganization(ctx context.Context, who access.Caller, id st
 			o.Tier = *change.Tier
 			act.Note("tier", o.Tier)
 		}
+		if change.Limits != nil {
+			if err := o.setLimits(*change.Limits); err != nil {
+				return err
+			}
+			act.Note("limits", o.limits)
+		}
 		if change.Quotas != nil {
 			if err := o.setQuotas(*change.Quotas); err != nil {
 				return err
 			}
 			act.Note("quotas", o.quotas)
 		}
-		// Whoever remembers a caller of it remembers its tier and quotas.
+		// Whoever remembers a caller of it remembers its tier, limits and quotas.
 		act.Closes(access.OrganizationClosed, o.ID)
 		o.UpdatedAt = s.now()
 		return s.saveOrganization(ctx, tx, &o)

@@ -53,17 +53,17 @@ func Register(a *api.API, accounts *account.Store) {
 		Errors:      []*fault.Fault{account.ErrInvalidRefreshToken},
 	}, s.signOut)
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/auth/me", Name: "me", Tag: tag, Security: api.AccessToken,
+		Method: http.MethodGet, Path: "/auth/me", Name: "me", Tag: tag, Security: api.AccessToken, Action: access.ReadAccount,
 		Summary: "Show the account that is signed in",
 	}, s.me)
 	api.Register(a, api.Operation{
-		Method: http.MethodDelete, Path: "/auth/me", Name: "deleteAccount", Tag: tag, Security: api.AccessToken, Status: http.StatusNoContent,
+		Method: http.MethodDelete, Path: "/auth/me", Name: "deleteAccount", Tag: tag, Security: api.AccessToken, Action: access.DeleteAccount, Status: http.StatusNoContent,
 		Summary:     "Delete the account that is signed in",
 		Description: "Its keys die with it. An organization that it alone owns goes too, with all its agents, auth profiles and runs. It can't be undone.",
 		Errors:      append(guessing, account.ErrLastOwner),
 	}, s.remove)
 	api.Register(a, api.Operation{
-		Method: http.MethodPost, Path: "/auth/password", Name: "changePassword", Tag: tag, Security: api.AccessToken, Status: http.StatusNoContent,
+		Method: http.MethodPost, Path: "/auth/password", Name: "changePassword", Tag: tag, Security: api.AccessToken, Action: access.ChangePassword, Status: http.StatusNoContent,
 		Summary:     "Change the password",
 		Description: "Ends every other sign-in of the account.",
 		Errors:      guessing,
@@ -201,6 +201,16 @@ type MembershipJSON struct {
 	Name string `json:"name"`
 	Role string `json:"role" enum:"owner"`
 	Tier string `json:"tier" enum:"free,pro,enterprise"`
+
+	Limits LimitsJSON `json:"limits" doc:"What each of its API keys has, if the key has no lower ones"`
+}
+
+// LimitsJSON says how often an API key may be used. What is left out is
+// unlimited.
+type LimitsJSON struct {
+	RequestsPerHour  int64 `json:"requestsPerHour,omitzero"`
+	Burst            int64 `json:"burst,omitzero" doc:"Requests in any one second"`
+	RequestsPerMonth int64 `json:"requestsPerMonth,omitzero"`
 }
 
 func (s *surface) me(ctx context.Context, who access.Caller, _ *struct{}) (Me, error) {
@@ -210,7 +220,8 @@ func (s *surface) me(ctx context.Context, who access.Caller, _ *struct{}) (Me, e
 	}
 	me := Me{AccountJSON: accountJSON(a), Organizations: []MembershipJSON{}}
 	for _, m := range memberships {
-		me.Organizations = append(me.Organizations, MembershipJSON{m.Organization.ID, m.Organization.Name, string(m.Role), m.Organization.Tier})
+		o, gives := m.Organization, m.Organization.EffectiveLimits()
+		me.Organizations = append(me.Organizations, MembershipJSON{o.ID, o.Name, string(m.Role), o.Tier, LimitsJSON{gives.PerHour, gives.Burst, gives.PerMonth}})
 	}
 	return me, nil
 }

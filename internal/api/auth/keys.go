@@ -20,18 +20,18 @@ func RegisterKeys(a *api.API, keys *apikey.Store) {
 	s := &keySurface{keys}
 	const tag = "API keys of an account"
 	api.Register(a, api.Operation{
-		Method: http.MethodPost, Path: "/auth/api-keys", Name: "createAPIKey", Tag: tag, Security: api.AccessToken, Status: http.StatusCreated,
+		Method: http.MethodPost, Path: "/auth/api-keys", Name: "createAPIKey", Tag: tag, Security: api.AccessToken, Action: access.CreateOwnKey, Status: http.StatusCreated,
 		Summary:     "Make a personal API key",
 		Description: "The key is shown this once.",
 		Errors:      []*fault.Fault{apikey.ErrDuplicateNickname, fault.ErrQuota},
 	}, s.create)
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/auth/api-keys", Name: "listAPIKeys", Tag: tag, Security: api.AccessToken,
+		Method: http.MethodGet, Path: "/auth/api-keys", Name: "listAPIKeys", Tag: tag, Security: api.AccessToken, Action: access.ReadOwnKeys,
 		Summary:     "List the account's API keys",
 		Description: "Personal and temporary keys that are not deleted, expired ones included.",
 	}, s.list)
 	api.Register(a, api.Operation{
-		Method: http.MethodDelete, Path: "/auth/api-keys/{id}", Name: "deleteAPIKey", Tag: tag, Security: api.AccessToken,
+		Method: http.MethodDelete, Path: "/auth/api-keys/{id}", Name: "deleteAPIKey", Tag: tag, Security: api.AccessToken, Action: access.RevokeOwnKey,
 		Summary:     "Delete an API key",
 		Description: "When it answers, no request with the key is accepted any more, nor with a key that it made.",
 		Errors:      []*fault.Fault{apikey.ErrOfAnotherAccount, apikey.ErrNotFound},

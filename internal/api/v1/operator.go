@@ -21,23 +21,25 @@ func RegisterOperator(a *api.API, accounts *account.Store) {
 	s := &operatorSurface{accounts}
 	const tag = "Operator"
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/accounts", Name: "listAccounts", Tag: tag, Security: api.AccessToken,
+		Method: http.MethodGet, Path: "/v1/accounts", Name: "listAccounts", Tag: tag, Security: api.AccessToken, Action: access.ListAccounts,
 		Summary: "List the accounts of this server", Description: "For the operator alone. Newest first.",
 		Errors: []*fault.Fault{fault.ErrNotAllowed},
 	}, s.listAccounts)
 	api.Register(a, api.Operation{
-		Method: http.MethodPost, Path: "/v1/accounts", Name: "createAccount", Tag: tag, Security: api.AccessToken, Status: http.StatusCreated,
+		Method: http.MethodPost, Path: "/v1/accounts", Name: "createAccount", Tag: tag, Security: api.AccessToken, Action: access.CreateAccount, Status: http.StatusCreated,
 		Summary: "Make an account for somebody", Description: "For the operator alone; it works when sign-up is closed, too.",
 		Errors: []*fault.Fault{fault.ErrNotAllowed, account.ErrEmailTaken},
 	}, s.createAccount)
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/organizations", Name: "listOrganizations", Tag: tag, Security: api.AccessToken,
+		Method: http.MethodGet, Path: "/v1/organizations", Name: "listOrganizations", Tag: tag, Security: api.AccessToken, Action: access.ListOrganizations,
 		Summary: "List the organizations of this server", Description: "For the operator alone. Newest first.",
 		Errors: []*fault.Fault{fault.ErrNotAllowed},
 	}, s.listOrganizations)
 	api.Register(a, api.Operation{
-		Method: http.MethodPatch, Path: "/v1/organizations/{id}", Name: "changeOrganization", Tag: tag, Security: api.AccessToken,
-		Summary: "Change an organization's tier or quotas", Description: "For the operator alone. What is left out stays.",
+		Method: http.MethodPatch, Path: "/v1/organizations/{id}", Name: "changeOrganization", Tag: tag, Security: api.AccessToken, Action: access.ChangeOrganization,
+		Summary: "Change an organization's tier, limits or quotas",
+		Description: "For the operator alone. What is left out stays. Limits of its own are above or below what the tier gives (free: 100 requests an hour and 10 in a second; " +
+			"pro: 1,000 and 100; enterprise: unlimited), and stay when the tier changes.",
 		Errors: []*fault.Fault{fault.ErrNotAllowed, account.ErrOrganizationNotFound},
 	}, s.changeOrganization)
 }
@@ -49,9 +51,21 @@ func accountJSON(a account.Account) client.Account {
 func organizationJSON(o account.Organization) client.Organization {
 	return client.Organization{
 		ID: o.ID, Name: o.Name, Operator: o.Operator, Tier: o.Tier,
-		Quotas:    client.Quotas{Agents: o.Quotas.Agents, AuthProfiles: o.Quotas.AuthProfiles, Keys: o.Quotas.Keys},
-		CreatedAt: client.NewTime(o.CreatedAt), UpdatedAt: client.NewTime(o.UpdatedAt),
+		Limits:          client.OrganizationLimits{RequestsPerHour: o.Limits.PerHour, Burst: o.Limits.Burst, RequestsPerMonth: o.Limits.PerMonth},
+		EffectiveLimits: effectiveJSON(o.EffectiveLimits()),
+		Quotas:          client.Quotas{Agents: o.Quotas.Agents, AuthProfiles: o.Quotas.AuthProfiles, Keys: o.Quotas.Keys},
+		CreatedAt:       client.NewTime(o.CreatedAt), UpdatedAt: client.NewTime(o.UpdatedAt),
 	}
+}
+
+func effectiveJSON(l access.Limits) client.OrganizationLimits {
+	some := func(n int64) *int64 {
+		if n == 0 {
+			return nil
+		}
+		return &n
+	}
+	return client.OrganizationLimits{RequestsPerHour: some(l.PerHour), Burst: some(l.Burst), RequestsPerMonth: some(l.PerMonth)}
 }
 
 type listIn struct{ api.Cursored }
@@ -106,6 +120,9 @@ type changeOrganizationIn struct {
 
 func (s *operatorSurface) changeOrganization(ctx context.Context, who access.Caller, in *changeOrganizationIn) (client.Organization, error) {
 	change := account.Change{Tier: in.Body.Tier}
+	if l := in.Body.Limits; l != nil {
+		change.Limits = &account.Limits{PerHour: l.RequestsPerHour, Burst: l.Burst, PerMonth: l.RequestsPerMonth}
+	}
 	if q := in.Body.Quotas; q != nil {
 		change.Quotas = &account.Quotas{Agents: q.Agents, AuthProfiles: q.AuthProfiles, Keys: q.Keys}
 	}
