@@ -39,7 +39,7 @@ func TestWhoRegistersOwnsAnOrganization(t *testing.T) {
 		if m.Role != access.Owner || m.Organization.Name != "Jane's organization" || m.Organization.Operator || m.Organization.Tier != "free" {
 			t.Errorf("the membership is %+v", m)
 		}
-		want := access.Caller{AccountID: a.ID, OrganizationID: m.Organization.ID, Role: access.Owner, Tier: "free",
+		want := access.Caller{AccountID: a.ID, OrganizationID: m.Organization.ID, Role: access.Owner, Tier: "free", Limits: access.Limits{PerHour: 100, Burst: 10},
 			Quotas: h.DefaultQuotas, SignInID: who.SignInID, Address: home.Address, RequestID: "r3"}
 		if !reflect.DeepEqual(who, want) || who.SignInID == "" {
 			t.Errorf("the caller is %+v, want %+v", who, want)
