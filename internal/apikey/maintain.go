@@ -2,7 +2,9 @@ package apikey
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/keyward/keyward/internal/db"
 	"github.com/keyward/keyward/internal/seal"
@@ -24,8 +26,8 @@ func (s *Store) Purge(ctx context.Context, limit int) (removed int, err error) {
 	return removed, nil
 }
 
-// Reseal renews the tags of up to limit rows that were made under another root
-// key than the active one, and says how many. Zero means that none is left.
+// Reseal renews the tags, and the boxes, of up to limit rows that were made
+// under another root key than the active one, and says how many. Zero means that none is left.
 func (s *Store) Reseal(ctx context.Context, limit int) (done int, err error) {
 	active := s.Root.Active()
 	keys, err := s.collect(s.DB.Query(ctx, `SELECT `+columns+` FROM api_keys k WHERE k.root_version <> $1 LIMIT $2`, active, limit))
@@ -36,6 +38,16 @@ func (s *Store) Reseal(ctx context.Context, limit int) (done int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("re-tag secrets of keys: %w", err)
 	}
+	renewed := slices.Clone(secrets)
+	for i := range renewed {
+		r := &renewed[i]
+		if len(r.signing) == 0 {
+			continue
+		}
+		if r.signing, err = s.Root.Reseal(seal.AtRest, r.signing, r.signingPlace()...); err != nil {
+			return 0, fmt.Errorf("signing secret of api key %d: %w", r.keyID, err)
+		}
+	}
 	err = s.DB.Tx(ctx, func(tx *db.Tx) error {
 		for _, k := range keys {
 			version, tag := s.Root.Tag(seal.APIKeyRow, k.fields()...)
@@ -43,9 +55,8 @@ func (s *Store) Reseal(ctx context.Context, limit int) (done int, err error) {
 				return err
 			}
 		}
-		for _, o := range secrets {
-			version, tag := s.Root.Tag(seal.APIKeyRow, secretFields(o.digest, o.keyID, o.expiresAt)...)
-			if _, err := tx.Exec(ctx, `UPDATE api_key_secrets SET root_version = $1, tag = $2 WHERE digest = $3 AND tag = $4`, version, tag, o.digest, o.tag); err != nil {
+		for i := range secrets {
+			if err := s.update(ctx, tx, &secrets[i], renewed[i]); err != nil && !errors.Is(err, db.ErrConflict) {
 				return err
 			}
 		}
@@ -54,29 +65,6 @@ func (s *Store) Reseal(ctx context.Context, limit int) (done int, err error) {
 	return len(keys) + len(secrets), err
 }
 
-type oldSecret struct {
-	digest, tag      []byte
-	keyID, expiresAt int64
-}
-
-func (s *Store) oldSecrets(ctx context.Context, active uint32, limit int) ([]oldSecret, error) {
-	rows, err := s.DB.Query(ctx, `
-		SELECT digest, key_id, expires_at, root_version, tag FROM api_key_secrets WHERE root_version <> $1 LIMIT $2`, active, limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var old []oldSecret
-	for rows.Next() {
-		var o oldSecret
-		var version uint32
-		if err := rows.Scan(&o.digest, &o.keyID, &o.expiresAt, &version, &o.tag); err != nil {
-			return nil, err
-		}
-		if err := s.Root.CheckTag(seal.APIKeyRow, version, o.tag, secretFields(o.digest, o.keyID, o.expiresAt)...); err != nil {
-			return nil, fmt.Errorf("a secret of api key %d: %w", o.keyID, err)
-		}
-		old = append(old, o)
-	}
-	return old, rows.Err()
+func (s *Store) oldSecrets(ctx context.Context, active uint32, limit int) ([]secretRow, error) {
+	return s.collectSecrets(s.DB.Query(ctx, `SELECT `+secretColumns+` FROM api_key_secrets s WHERE s.root_version <> $1 LIMIT $2`, active, limit))
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -31,52 +29,27 @@ type Store struct {
 }
 
 const columns = `k.id, k.organization_id, k.account_id, k.name, k.type, k.made_by_key, k.created_at, k.updated_at,
-	k.expires_at, k.revoked_at, k.root_version, k.tag`
+	k.expires_at, k.revoked_at, k.external_id, k.disabled, k.settings, k.root_version, k.tag`
 
 // scan reads a row of columns, and what else is selected into more, and checks
 // the row's tag.
 func (s *Store) scan(row interface{ Scan(...any) error }, more ...any) (Key, error) {
 	var k Key
-	var created, updated, expires, revoked int64
+	var created, updated, expires, revoked, disabled int64
 	err := row.Scan(append([]any{&k.ID, &k.OrganizationID, &k.AccountID, &k.Name, &k.Type, &k.MadeByKey, &created, &updated,
-		&expires, &revoked, &k.version, &k.tag}, more...)...)
+		&expires, &revoked, &k.ExternalID, &disabled, &k.settings, &k.version, &k.tag}, more...)...)
 	if err != nil {
 		return Key{}, err
 	}
 	k.CreatedAt, k.UpdatedAt, k.ExpiresAt, k.RevokedAt = db.Time(created), db.Time(updated), db.Time(expires), db.Time(revoked)
+	if k.Disabled = disabled == 1; disabled != 0 && disabled != 1 {
+		return Key{}, fmt.Errorf("api key %d: %w", k.ID, seal.ErrTag)
+	}
 	if err := s.Root.CheckTag(seal.APIKeyRow, k.version, k.tag, k.fields()...); err != nil {
 		return Key{}, fmt.Errorf("api key %d: %w", k.ID, err)
 	}
-	return k, nil
-}
-
-// Find returns the key of which presented is a secret, if it is good now. A
-// text that is no key at all is refused without a look at the database.
-func (s *Store) Find(ctx context.Context, presented seal.Secret) (Key, error) {
-	if !WellFormed(string(presented.Bytes())) {
-		return Key{}, ErrInvalid
-	}
-	digest := Digest(sha256.Sum256(presented.Bytes()))
-	var secretExpires int64
-	var version uint32
-	var tag []byte
-	k, err := s.scan(s.DB.QueryRow(ctx, `
-		SELECT `+columns+`, s.expires_at, s.root_version, s.tag
-		FROM api_key_secrets s JOIN api_keys k ON k.id = s.key_id
-		WHERE s.digest = $1`, digest[:]), &secretExpires, &version, &tag)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return Key{}, ErrInvalid
-	case err != nil:
-		return Key{}, fmt.Errorf("find a key: %w", err)
-	}
-	if err := s.Root.CheckTag(seal.APIKeyRow, version, tag, secretFields(digest[:], k.ID, secretExpires)...); err != nil {
-		return Key{}, fmt.Errorf("a secret of api key %d: %w", k.ID, err)
-	}
-	if now := s.Now(); secretExpires != 0 && !now.Before(db.Time(secretExpires)) {
-		return Key{}, ErrExpired
-	} else if err := k.Usable(now); err != nil {
-		return Key{}, err
+	if err := k.unkeep(); err != nil {
+		return Key{}, fmt.Errorf("the settings of api key %d: %w", k.ID, err)
 	}
 	return k, nil
 }
@@ -128,7 +101,8 @@ func (s *Store) create(ctx context.Context, who access.Caller, action access.Act
 			db.Micros(k.ExpiresAt), version, tag); err != nil {
 			return err
 		}
-		version, tag = s.Root.Tag(seal.APIKeyRow, secretFields(digest[:], k.ID, 0)...)
+		row := secretRow{digest: digest[:], keyID: k.ID}
+		version, tag = s.Root.Tag(seal.APIKeyRow, row.fields()...)
 		if _, err := tx.Exec(ctx, `
 			INSERT INTO api_key_secrets (digest, key_id, hint, created_at, expires_at, root_version, tag)
 			VALUES ($1, $2, $3, $4, 0, $5, $6)`,

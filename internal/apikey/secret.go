@@ -1,0 +1,153 @@
+package apikey
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/seal"
+)
+
+// secretRow is a row of api_key_secrets: one text that a key can be presented
+// as. A text that was rotated away has a time when it ends.
+type secretRow struct {
+	digest    []byte
+	keyID     int64
+	expiresAt int64
+	signing   []byte // a box around the secret that its requests are signed with; empty: none
+	version   uint32
+	tag       []byte
+}
+
+const secretColumns = `s.digest, s.key_id, s.expires_at, s.signing, s.root_version, s.tag`
+
+func (r *secretRow) into() []any {
+	return []any{&r.digest, &r.keyID, &r.expiresAt, &r.signing, &r.version, &r.tag}
+}
+
+// fields is what the tag of r vouches for. As with keys, the form of before has
+// a label of its own.
+func (r *secretRow) fields() [][]byte {
+	if len(r.signing) == 0 {
+		return [][]byte{seal.Text("secret"), r.digest, seal.Int(r.keyID), seal.Int(r.expiresAt)}
+	}
+	return [][]byte{seal.Text("secret with signing"), r.digest, seal.Int(r.keyID), seal.Int(r.expiresAt), r.signing}
+}
+
+// check returns an error if r was not written by this server as it is.
+func (s *Store) check(r *secretRow) error {
+	if err := s.Root.CheckTag(seal.APIKeyRow, r.version, r.tag, r.fields()...); err != nil {
+		return fmt.Errorf("a secret of api key %d: %w", r.keyID, err)
+	}
+	return nil
+}
+
+func (s *Store) collectSecrets(rows *sql.Rows, err error) ([]secretRow, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []secretRow
+	for rows.Next() {
+		var r secretRow
+		if err := rows.Scan(r.into()...); err != nil {
+			return nil, err
+		}
+		if err := s.check(&r); err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+// update writes r as next is, if nobody else has changed it meanwhile.
+func (s *Store) update(ctx context.Context, tx *db.Tx, r *secretRow, next secretRow) error {
+	version, tag := s.Root.Tag(seal.APIKeyRow, next.fields()...)
+	n, err := tx.Exec(ctx, `UPDATE api_key_secrets SET expires_at = $1, signing = $2, root_version = $3, tag = $4 WHERE digest = $5 AND tag = $6`,
+		next.expiresAt, next.signing, version, tag, r.digest, r.tag)
+	if err == nil && n == 0 {
+		err = db.ErrConflict
+	}
+	return err
+}
+
+// signingPlace is the context of the box that r's signing secret is in.
+func (r *secretRow) signingPlace() [][]byte {
+	return [][]byte{seal.Text("signing-secret"), seal.Int(r.keyID), r.digest}
+}
+
+// Found is a key together with the secret that it was found by.
+type Found struct {
+	Key
+	SecretExpiresAt time.Time   // when the secret that was presented ends; zero: with the key
+	Signing         seal.Secret // what requests with it are signed with; empty unless RequireSignature
+}
+
+// Usable returns why what was presented may not be used at now, or nil. A
+// secret that was rotated away is a revoked one.
+func (f Found) Usable(now time.Time) error {
+	if err := f.Key.Usable(now); err != nil {
+		return err
+	}
+	switch {
+	case !f.gone(now):
+		return nil
+	case now.Sub(f.SecretExpiresAt) >= revokedRemembered:
+		return ErrInvalid
+	}
+	return ErrRevoked
+}
+
+// gone reports whether what was presented was rotated away, and its grace is
+// over.
+func (f Found) gone(now time.Time) bool {
+	return !f.SecretExpiresAt.IsZero() && !now.Before(f.SecretExpiresAt)
+}
+
+// Lookup returns the key of which digest is a secret, whatever its state; its
+// rows are checked. ErrInvalid says that there is none.
+func (s *Store) Lookup(ctx context.Context, digest Digest) (Found, error) {
+	var r secretRow
+	k, err := s.scan(s.DB.QueryRow(ctx, `
+		SELECT `+columns+`, `+secretColumns+`
+		FROM api_key_secrets s JOIN api_keys k ON k.id = s.key_id
+		WHERE s.digest = $1`, digest[:]), r.into()...)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return Found{}, ErrInvalid
+	case err != nil:
+		return Found{}, fmt.Errorf("find a key: %w", err)
+	}
+	if err := s.check(&r); err != nil {
+		return Found{}, err
+	}
+	f := Found{Key: k, SecretExpiresAt: db.Time(r.expiresAt)}
+	if !k.RequireSignature || f.gone(s.Now()) {
+		return f, nil // a secret that ended before signatures were required has none to sign with
+	}
+	signing, err := s.Root.Open(seal.AtRest, r.signing, r.signingPlace()...)
+	if err != nil {
+		return Found{}, fmt.Errorf("signing secret of api key %d: %w", k.ID, err)
+	}
+	defer clear(signing)
+	f.Signing = seal.NewSecret(signing)
+	return f, nil
+}
+
+// Find returns the key of which presented is a secret, if it is good now. A
+// text that is no key at all is refused without a look at the database.
+func (s *Store) Find(ctx context.Context, presented seal.Secret) (Key, error) {
+	if !WellFormed(string(presented.Bytes())) {
+		return Key{}, ErrInvalid
+	}
+	f, err := s.Lookup(ctx, sha256.Sum256(presented.Bytes()))
+	if err != nil {
+		return Key{}, err
+	}
+	return f.Key, f.Usable(s.Now())
+}
