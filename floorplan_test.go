@@ -31,7 +31,10 @@ var floorplan = map[string]string{
 	"internal/password": "internal/fault internal/seal",
 	"internal/throttle": "",
 	"internal/webhook":  "internal/seal",
+	"internal/mail":     "internal/seal",
 	"internal/dbtest":   "internal/db",
+
+	"internal/mail/mailtest": "",
 
 	// Nouns: ground alone.
 	"internal/account": "internal/access internal/db internal/fault internal/password internal/seal internal/throttle",
