@@ -13,6 +13,7 @@ package access
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyward/keyward/internal/fault"
@@ -136,6 +137,7 @@ const (
 	ChangeAgent    Action = "agent.change"
 	DeleteAgent    Action = "agent.delete"
 	ReadAgents     Action = "agent.read"
+	UseAgent       Action = "agent.use" // find it, for something that is asked for by itself
 	RenewRunner    Action = "agent.renew_runner_secret"
 	DeclareAgent   Action = "agent.declare"
 	CreateProfile  Action = "profile.create"
@@ -210,6 +212,7 @@ var rules = map[Action]rule{
 	DeleteAgent:    {member, AgentsWrite},
 	RenewRunner:    {member, AgentsWrite},
 	ReadAgents:     {member, AgentsRead},
+	UseAgent:       {member, AgentsRead | AgentsWrite | AgentsRun | ProfilesRead | ProfilesWrite | KeysWrite},
 	StartRun:       {member, AgentsRun},
 	ReadRuns:       {member, AgentsRead | AgentsRun}, // who starts a run may see how it went
 	CreateProfile:  {member, ProfilesWrite},
@@ -237,8 +240,8 @@ func (c Caller) May(a Action) error {
 		ok = c.isMember() && c.KeyID != 0
 	case member:
 		ok = c.isMember()
-		if need := rules[a].scopes; ok && c.KeyID != 0 && c.Scopes&need == 0 {
-			return lacks(need.Names(), " or ")
+		if ok && c.KeyID != 0 {
+			return KeyMay(c.Scopes, a)
 		}
 	case operator:
 		ok = c.Role == Console || c.isMember() && c.Operator && c.SignInID != ""
@@ -251,6 +254,19 @@ func (c Caller) May(a Action) error {
 	return nil
 }
 
+// KeyMay returns nil if a key with these scopes may do a, whoever holds it.
+func KeyMay(scopes Scopes, a Action) error {
+	switch r := rules[a]; {
+	case r.need == withKey:
+		return nil
+	case r.need != member:
+		return fault.ErrNotAllowed
+	case scopes&r.scopes == 0:
+		return lacks(r.scopes.Names(), " or ")
+	}
+	return nil
+}
+
 // MayUse returns nil if c may do what it may do with the agent of this id, and
 // ErrAgentNotAllowed if its key is made for others.
 func (c Caller) MayUse(agentID string) error {
@@ -258,6 +274,19 @@ func (c Caller) MayUse(agentID string) error {
 		return nil
 	}
 	return ErrAgentNotAllowed
+}
+
+// AgentFilter returns the ids of the agents that c's key is for as one text, for
+// queries that list: "" is all, and a column id is one of them if
+//
+//	$1 = '' OR replace($1, ',' || id || ',', '') <> $1
+//
+// No id has a comma.
+func (c Caller) AgentFilter() string {
+	if c.AgentIDs == nil {
+		return ""
+	}
+	return "," + strings.Join(c.AgentIDs, ",") + ","
 }
 
 // isMember reports whether c acts in an organization: an account, or a service

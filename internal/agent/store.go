@@ -82,6 +82,11 @@ func (s *Store) Create(ctx context.Context, who access.Caller, d Definition) (Ag
 	if err := who.May(access.CreateAgent); err != nil {
 		return Agent{}, seal.Secret{}, err
 	}
+	// A key for certain agents makes one of those alone: not one whose id the
+	// server chooses.
+	if err := who.MayUse(d.ID); err != nil {
+		return Agent{}, seal.Secret{}, err
+	}
 	if err := s.admit(who, &d); err != nil {
 		return Agent{}, seal.Secret{}, err
 	}
@@ -302,8 +307,12 @@ func removeProfiles(ctx context.Context, tx *db.Tx, uid string) (map[string]int6
 	return counts, rows.Err()
 }
 
-// own reads an agent of who's organization.
+// own reads an agent of who's organization. A key that is made for other agents
+// is told so before anything is looked for: it learns of none whether it is there.
 func (s *Store) own(ctx context.Context, q db.Querier, who access.Caller, id string) (Agent, error) {
+	if err := who.MayUse(id); err != nil {
+		return Agent{}, err
+	}
 	return s.read(ctx, q, who.OrganizationID, id)
 }
 
@@ -316,9 +325,10 @@ func (s *Store) read(ctx context.Context, q db.Querier, organizationID, id strin
 }
 
 // Find returns the agent that who calls id: one of who's organization, or, as
-// public/ID, a public one of the operator's.
+// public/ID, a public one of the operator's. Whether who may do what the agent is
+// wanted for is asked by whoever wants it.
 func (s *Store) Find(ctx context.Context, who access.Caller, id string) (Agent, error) {
-	if err := who.May(access.ReadAgents); err != nil {
+	if err := who.May(access.UseAgent); err != nil {
 		return Agent{}, err
 	}
 	if id == "" {
@@ -327,6 +337,12 @@ func (s *Store) Find(ctx context.Context, who access.Caller, id string) (Agent, 
 	name, public := strings.CutPrefix(id, publicPrefix)
 	if !public {
 		return s.own(ctx, s.DB, who, id)
+	}
+	if who.OrganizationID == s.OperatorID {
+		id = name // as its organization calls it, and its keys have it
+	}
+	if err := who.MayUse(id); err != nil {
+		return Agent{}, err
 	}
 	a, err := s.read(ctx, s.DB, s.OperatorID, name)
 	if err == nil && a.Visibility != Public {
@@ -338,6 +354,9 @@ func (s *Store) Find(ctx context.Context, who access.Caller, id string) (Agent, 
 // Get is Find for people to look at: of another organization's agent it does
 // not show where it runs.
 func (s *Store) Get(ctx context.Context, who access.Caller, id string) (Agent, error) {
+	if err := who.May(access.ReadAgents); err != nil {
+		return Agent{}, err
+	}
 	a, err := s.Find(ctx, who, id)
 	if a.OrganizationID != who.OrganizationID {
 		a.Runner = Runner{Type: a.Runner.Type}
@@ -353,17 +372,19 @@ type Filter struct {
 }
 
 // List returns agents of who's organization, newest first, and how many there
-// are in all.
+// are in all. Of a key that is made for certain agents it is those.
 func (s *Store) List(ctx context.Context, who access.Caller, f Filter) (agents []Agent, total int64, err error) {
 	if err := who.May(access.ReadAgents); err != nil {
 		return nil, 0, err
 	}
-	if err := s.DB.QueryRow(ctx, `SELECT count(*) FROM agents WHERE organization_id = $1`, who.OrganizationID).Scan(&total); err != nil {
+	const listed = `organization_id = $1 AND ($2 = '' OR replace($2, ',' || id || ',', '') <> $2)`
+	only := who.AgentFilter()
+	if err := s.DB.QueryRow(ctx, `SELECT count(*) FROM agents WHERE `+listed, who.OrganizationID, only).Scan(&total); err != nil {
 		return nil, 0, fmt.Errorf("count agents: %w", err)
 	}
 	agents, err = s.collect(s.DB.Query(ctx, `
-		SELECT `+columns+` FROM agents WHERE organization_id = $1 AND ($2 = '' OR uid < $2)
-		ORDER BY uid DESC LIMIT $3 OFFSET $4`, who.OrganizationID, f.After, f.Limit, f.Offset))
+		SELECT `+columns+` FROM agents WHERE `+listed+` AND ($3 = '' OR uid < $3)
+		ORDER BY uid DESC LIMIT $4 OFFSET $5`, who.OrganizationID, only, f.After, f.Limit, f.Offset))
 	return agents, total, err
 }
 

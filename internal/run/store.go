@@ -89,13 +89,14 @@ func (r *Runs) move(ctx context.Context, run *Run, to Status) (moved bool, err e
 	return moved, err
 }
 
-// Get returns a run of who's organization.
+// Get returns a run of who's organization. To a key that is made for other
+// agents than the run's it is not there.
 func (r *Runs) Get(ctx context.Context, who access.Caller, id string) (Run, error) {
 	if err := who.May(access.ReadRuns); err != nil {
 		return Run{}, err
 	}
 	run, err := r.scan(r.DB.QueryRow(ctx, `SELECT `+columns+` FROM runs WHERE id = $1 AND organization_id = $2`, id, who.OrganizationID))
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) || err == nil && who.MayUse(run.AgentID) != nil {
 		return Run{}, ErrNotFound
 	}
 	return run, err
@@ -110,6 +111,7 @@ type Filter struct {
 }
 
 // List returns runs of who's organization, newest first, without their output.
+// Of a key that is made for certain agents it is those of these agents.
 func (r *Runs) List(ctx context.Context, who access.Caller, f Filter) ([]Run, error) {
 	if err := who.May(access.ReadRuns); err != nil {
 		return nil, err
@@ -117,12 +119,18 @@ func (r *Runs) List(ctx context.Context, who access.Caller, f Filter) ([]Run, er
 	if _, known := moves[f.Status]; !known && f.Status != "" {
 		return nil, fault.Field("status", "must be queued, running, succeeded, failed, cancelled, timed_out or interrupted")
 	}
+	if f.AgentID != "" {
+		if err := who.MayUse(f.AgentID); err != nil {
+			return nil, err
+		}
+	}
 	// An output can be large, and a list has a hundred of them.
 	list := columns[:len(columns)-len("output, error")] + "$5, error"
 	return r.collect(r.DB.Query(ctx, `
 		SELECT `+list+` FROM runs
 		WHERE organization_id = $1 AND ($2 = '' OR status = $2) AND ($3 = '' OR agent_id = $3) AND ($4 = '' OR id < $4)
-		ORDER BY id DESC LIMIT $6`, who.OrganizationID, string(f.Status), f.AgentID, f.After, []byte{}, f.Limit))
+		  AND ($7 = '' OR replace($7, ',' || agent_id || ',', '') <> $7)
+		ORDER BY id DESC LIMIT $6`, who.OrganizationID, string(f.Status), f.AgentID, f.After, []byte{}, f.Limit, who.AgentFilter()))
 }
 
 func (r *Runs) collect(rows *sql.Rows, err error) ([]Run, error) {

@@ -28,7 +28,8 @@ type Profile struct {
 	LastUsedAt  time.Time // zero: never
 }
 
-// Get returns a profile of who's organization.
+// Get returns a profile of who's organization. To a key that is made for other
+// agents than the profile's it is not there.
 func (s *Store) Get(ctx context.Context, who access.Caller, id string) (Profile, error) {
 	if err := who.May(access.ReadProfiles); err != nil {
 		return Profile{}, err
@@ -37,7 +38,7 @@ func (s *Store) Get(ctx context.Context, who access.Caller, id string) (Profile,
 	if err != nil {
 		return Profile{}, err
 	}
-	if len(found) == 0 {
+	if len(found) == 0 || who.MayUse(found[0].AgentID) != nil {
 		return Profile{}, ErrNotFound
 	}
 	return found[0], nil
@@ -96,14 +97,19 @@ func (s *Store) list(ctx context.Context, rest string, args ...any) (found []Pro
 // then on, with whatever token.
 func (s *Store) Delete(ctx context.Context, who access.Caller, id string) error {
 	err := s.Acts.Do(ctx, who, access.DeleteProfile, func(tx *db.Tx, act *access.Act) error {
-		var name string
-		err := tx.QueryRow(ctx, `DELETE FROM profiles WHERE uid = $1 AND organization_id = $2 RETURNING name`,
-			id, who.OrganizationID).Scan(&name)
+		var name, agentUID string
+		err := tx.QueryRow(ctx, `DELETE FROM profiles WHERE uid = $1 AND organization_id = $2 RETURNING name, agent_uid`,
+			id, who.OrganizationID).Scan(&name, &agentUID)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			return ErrNotFound
 		case err != nil:
 			return err
+		}
+		if who.AgentIDs != nil {
+			if err := mayUse(ctx, tx, who, agentUID); err != nil {
+				return err // and nothing of the act happens
+			}
 		}
 		act.On(subject, id, name)
 		act.Closes(access.ProfileClosed, id)
@@ -111,6 +117,18 @@ func (s *Store) Delete(ctx context.Context, who access.Caller, id string) error 
 	})
 	if err == nil {
 		s.DB.Scrub()
+	}
+	return err
+}
+
+// mayUse returns ErrNotFound if who's key is made for other agents than the one
+// with this uid.
+func mayUse(ctx context.Context, tx *db.Tx, who access.Caller, agentUID string) error {
+	var id string
+	err := tx.QueryRow(ctx, `SELECT CASE WHEN organization_id = $1 THEN id ELSE 'public/' || id END FROM agents WHERE uid = $2`,
+		who.OrganizationID, agentUID).Scan(&id)
+	if err == nil && who.MayUse(id) != nil {
+		err = ErrNotFound
 	}
 	return err
 }
