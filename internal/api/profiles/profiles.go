@@ -30,15 +30,15 @@ type surface struct {
 // Register adds the calls to a. RunURL returns the address of a run's page.
 func Register(a *api.API, v *vault.Store, runs *run.Runs, runURL func(id string) string) {
 	s := &surface{v, runs, runURL}
-	storing := []*fault.Fault{agent.ErrNotFound, agent.ErrUnknownArgument, fault.ErrQuota}
+	storing := []*fault.Fault{agent.ErrNotFound, access.ErrAgentNotAllowed, agent.ErrUnknownArgument, fault.ErrQuota}
 	api.Register(a, api.Operation{
-		Method: http.MethodPost, Path: "/api/create_agent_auth_profile", Name: "createAgentAuthProfile", Tag: tag, Security: api.KeyInBody, Loose: true,
+		Method: http.MethodPost, Path: "/api/create_agent_auth_profile", Name: "createAgentAuthProfile", Tag: tag, Security: api.KeyInBody, Action: access.CreateProfile, Loose: true,
 		Summary:     "Store an auth profile",
 		Description: "A profile of this name and agent in the same organization is replaced, and its token dies.",
 		Errors:      storing,
 	}, s.create)
 	api.Register(a, api.Operation{
-		Method: http.MethodPost, Path: "/api/upsert_agent_auth_profile", Name: "upsertAgentAuthProfile", Tag: tag, Security: api.KeyInBody, Loose: true,
+		Method: http.MethodPost, Path: "/api/upsert_agent_auth_profile", Name: "upsertAgentAuthProfile", Tag: tag, Security: api.KeyInBody, Action: access.CreateProfile, Loose: true,
 		Summary: "Store or update an auth profile",
 		Description: "Without auth_token a profile is made, or the one of this name replaced: name is required, and the token is new. " +
 			"With auth_token the profile that it opens is updated and the token stays good: names that are sent are set, a name sent as null is removed, the others stay; " +
@@ -46,10 +46,10 @@ func Register(a *api.API, v *vault.Store, runs *run.Runs, runURL func(id string)
 		Errors: slices.Concat(storing, []*fault.Fault{vault.ErrNotFound, vault.ErrDuplicateName}),
 	}, s.upsert)
 	api.Register(a, api.Operation{
-		Method: http.MethodPost, Path: "/run_agent", Also: []string{"/api/run_agent"}, Name: "runAgent", Tag: tag, Security: api.KeyInBody, Loose: true,
+		Method: http.MethodPost, Path: "/run_agent", Also: []string{"/api/run_agent"}, Name: "runAgent", Tag: tag, Security: api.KeyInBody, Action: access.StartRun, Loose: true,
 		Summary:     "Run an agent",
 		Description: "With run_async false it waits, and answers agent_output or error_message too.",
-		Errors:      []*fault.Fault{agent.ErrNotFound, agent.ErrUnknownArgument, agent.ErrNotDeclared, vault.ErrNotFound, vault.ErrAgentChanged},
+		Errors:      []*fault.Fault{agent.ErrNotFound, access.ErrAgentNotAllowed, agent.ErrUnknownArgument, agent.ErrNotDeclared, vault.ErrNotFound, vault.ErrAgentChanged},
 	}, s.run)
 }
 

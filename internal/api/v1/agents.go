@@ -22,37 +22,37 @@ type agentSurface struct {
 func RegisterAgents(a *api.API, agents *agent.Store) {
 	s := &agentSurface{agents}
 	const tag = "Agents"
-	defining := []*fault.Fault{fault.ErrNotAllowed}
+	defining := []*fault.Fault{fault.ErrNotAllowed, access.ErrAgentNotAllowed}
 	api.Register(a, api.Operation{
-		Method: http.MethodPost, Path: "/v1/agents", Name: "createAgent", Tag: tag, Security: api.KeyOrToken, Status: http.StatusCreated,
+		Method: http.MethodPost, Path: "/v1/agents", Name: "createAgent", Tag: tag, Security: api.KeyOrToken, Action: access.CreateAgent, Status: http.StatusCreated,
 		Summary: "Define an agent", Description: "The runner's secret is shown this once.",
 		Errors: append(defining, agent.ErrExists, fault.ErrQuota),
 	}, s.create)
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/agents", Name: "listAgents", Tag: tag, Security: api.KeyOrToken,
-		Summary: "List the organization's agents", Description: "Newest first.",
+		Method: http.MethodGet, Path: "/v1/agents", Name: "listAgents", Tag: tag, Security: api.KeyOrToken, Action: access.ReadAgents,
+		Summary: "List the organization's agents", Description: "Newest first. For a key with agent_ids, those of them.",
 	}, s.list)
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/agents/{id}", Name: "getAgent", Tag: tag, Security: api.KeyOrToken,
+		Method: http.MethodGet, Path: "/v1/agents/{id}", Name: "getAgent", Tag: tag, Security: api.KeyOrToken, Action: access.ReadAgents,
 		Summary: "Show an agent", Description: "One of the organization's, or a public one as public%2FID.",
-		Errors: []*fault.Fault{agent.ErrNotFound},
+		Errors: []*fault.Fault{agent.ErrNotFound, access.ErrAgentNotAllowed},
 	}, s.get)
 	api.Register(a, api.Operation{
-		Method: http.MethodPatch, Path: "/v1/agents/{id}", Name: "changeAgent", Tag: tag, Security: api.KeyOrToken,
+		Method: http.MethodPatch, Path: "/v1/agents/{id}", Name: "changeAgent", Tag: tag, Security: api.KeyOrToken, Action: access.ChangeAgent,
 		Summary: "Change an agent",
 		Description: "What is left out stays; lists are replaced. A stored value whose argument is gone is not handed over any more, and one whose type changed makes a run fail. " +
 			"If the runner is pointed elsewhere, the agent's auth profiles do not open until their owners accept it.",
 		Errors: append(defining, agent.ErrNotFound),
 	}, s.change)
 	api.Register(a, api.Operation{
-		Method: http.MethodDelete, Path: "/v1/agents/{id}", Name: "deleteAgent", Tag: tag, Security: api.KeyOrToken, Status: http.StatusNoContent,
+		Method: http.MethodDelete, Path: "/v1/agents/{id}", Name: "deleteAgent", Tag: tag, Security: api.KeyOrToken, Action: access.DeleteAgent, Status: http.StatusNoContent,
 		Summary: "Delete an agent", Description: "Its auth profiles go with it, whosever they are. It can't be undone.",
-		Errors: []*fault.Fault{agent.ErrNotFound, fault.ErrNotAllowed},
+		Errors: []*fault.Fault{agent.ErrNotFound, fault.ErrNotAllowed, access.ErrAgentNotAllowed},
 	}, s.remove)
 	api.Register(a, api.Operation{
-		Method: http.MethodPost, Path: "/v1/agents/{id}/runner-secret", Name: "renewRunnerSecret", Tag: tag, Security: api.KeyOrToken, Status: http.StatusCreated,
+		Method: http.MethodPost, Path: "/v1/agents/{id}/runner-secret", Name: "renewRunnerSecret", Tag: tag, Security: api.KeyOrToken, Action: access.RenewRunner, Status: http.StatusCreated,
 		Summary: "Give an agent a new runner secret", Description: "It is shown this once; nothing is signed with the old one any more.",
-		Errors: []*fault.Fault{agent.ErrNotFound, fault.ErrNotAllowed},
+		Errors: []*fault.Fault{agent.ErrNotFound, fault.ErrNotAllowed, access.ErrAgentNotAllowed},
 	}, s.renew)
 }
 

@@ -20,7 +20,7 @@ type auditSurface struct {
 func RegisterAudit(a *api.API, log *audit.Log) {
 	s := &auditSurface{log}
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/audit", Name: "listAudit", Tag: "Audit", Security: api.KeyOrToken,
+		Method: http.MethodGet, Path: "/v1/audit", Name: "listAudit", Tag: "Audit", Security: api.KeyOrToken, Action: access.ReadAudit,
 		Summary: "List what was done in the organization", Description: "Newest first.",
 	}, s.list)
 }

@@ -24,25 +24,25 @@ func RegisterProfiles(a *api.API, v *vault.Store) {
 	s := &profileSurface{v}
 	const tag = "Auth profiles"
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/agents/{id}/auth-profiles", Name: "listAuthProfiles", Tag: tag, Security: api.KeyOrToken,
+		Method: http.MethodGet, Path: "/v1/agents/{id}/auth-profiles", Name: "listAuthProfiles", Tag: tag, Security: api.KeyOrToken, Action: access.ReadProfiles,
 		Summary: "List the auth profiles that the organization has for an agent", Description: "Newest first.",
-		Errors: []*fault.Fault{agent.ErrNotFound},
+		Errors: []*fault.Fault{agent.ErrNotFound, access.ErrAgentNotAllowed},
 	}, s.list)
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/auth-profiles/{id}", Name: "getAuthProfile", Tag: tag, Security: api.KeyOrToken,
+		Method: http.MethodGet, Path: "/v1/auth-profiles/{id}", Name: "getAuthProfile", Tag: tag, Security: api.KeyOrToken, Action: access.ReadProfiles,
 		Summary: "Show an auth profile", Description: "The names of its values, never the values.",
 		Errors: []*fault.Fault{vault.ErrNotFound},
 	}, s.get)
 	api.Register(a, api.Operation{
-		Method: http.MethodDelete, Path: "/v1/auth-profiles/{id}", Name: "deleteAuthProfile", Tag: tag, Security: api.KeyOrToken, Status: http.StatusNoContent,
+		Method: http.MethodDelete, Path: "/v1/auth-profiles/{id}", Name: "deleteAuthProfile", Tag: tag, Security: api.KeyOrToken, Action: access.DeleteProfile, Status: http.StatusNoContent,
 		Summary: "Delete an auth profile", Description: "Its values can't be read from then on, with whatever token.",
 		Errors: []*fault.Fault{vault.ErrNotFound},
 	}, s.remove)
 	api.Register(a, api.Operation{
-		Method: http.MethodPost, Path: "/v1/auth-profiles/token/rotate", Name: "rotateAuthToken", Tag: tag, Security: api.KeyOrToken,
+		Method: http.MethodPost, Path: "/v1/auth-profiles/token/rotate", Name: "rotateAuthToken", Tag: tag, Security: api.KeyOrToken, Action: access.RotateToken,
 		Summary:     "Get a new auth token for an auth profile",
 		Description: "The old one works until grace_period has passed; left out or 0, it is dead when this answers.",
-		Errors:      []*fault.Fault{agent.ErrNotFound, vault.ErrNotFound, vault.ErrTooManyTokens},
+		Errors:      []*fault.Fault{agent.ErrNotFound, access.ErrAgentNotAllowed, vault.ErrNotFound, vault.ErrTooManyTokens},
 	}, s.rotate)
 }
 

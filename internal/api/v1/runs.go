@@ -21,11 +21,12 @@ func RegisterRuns(a *api.API, runs *run.Runs) {
 	s := &runSurface{runs}
 	const tag = "Runs"
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/runs", Name: "listRuns", Tag: tag, Security: api.KeyOrToken,
-		Summary: "List the organization's runs", Description: "Newest first, without their output.",
+		Method: http.MethodGet, Path: "/v1/runs", Name: "listRuns", Tag: tag, Security: api.KeyOrToken, Action: access.ReadRuns,
+		Summary: "List the organization's runs", Description: "Newest first, without their output. For a key with agent_ids, the runs of those agents.",
+		Errors: []*fault.Fault{access.ErrAgentNotAllowed},
 	}, s.list)
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/runs/{id}", Name: "getRun", Tag: tag, Security: api.KeyOrToken,
+		Method: http.MethodGet, Path: "/v1/runs/{id}", Name: "getRun", Tag: tag, Security: api.KeyOrToken, Action: access.ReadRuns,
 		Summary: "Show a run",
 		Errors:  []*fault.Fault{run.ErrNotFound},
 	}, s.get)
