@@ -48,7 +48,7 @@ var floorplan = map[string]string{
 
 	// Flows: nouns and ground.
 	"internal/gate": "internal/access internal/account internal/apikey internal/fault internal/seal",
-	"internal/run":  "internal/access internal/agent internal/db internal/fault internal/seal internal/webhook",
+	"internal/run":  "internal/access internal/agent internal/db internal/egress internal/fault internal/seal internal/webhook",
 
 	// Faces: HTTP in, one call down, HTTP out.
 	"internal/api":          "client internal/access internal/fault internal/seal",

@@ -3,18 +3,15 @@ package run
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"syscall"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/keyward/keyward/internal/agent"
-	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/egress"
 	"github.com/keyward/keyward/internal/webhook"
 )
 
@@ -86,24 +83,5 @@ func unreachable(err error) error {
 	if errors.As(err, &at) {
 		err = at.Err // without the URL, which may hold a secret
 	}
-	var refused *fault.Fault
-	var dns *net.DNSError
-	var certificate *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	says := "The agent could not be reached, or broke off before it had answered."
-	switch {
-	case errors.As(err, &refused):
-		says = "The agent was not called: " + refused.Message
-	case errors.Is(err, syscall.ECONNREFUSED):
-		says = "The agent could not be reached: nothing listens at its address."
-	case errors.As(err, &dns):
-		says = "The agent could not be reached: the name of its host was not found."
-	case errors.As(err, &certificate):
-		says = "The agent could not be reached: its TLS certificate is not valid for its address."
-	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		says = "The agent could not be reached: its address does not speak TLS."
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		says = "The agent closed the connection before it had answered."
-	}
-	return failsBecause(err, says)
+	return failsBecause(err, egress.Explain("The agent", err))
 }
