@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/keyward/keyward/internal/fault"
 )
@@ -78,15 +79,36 @@ func ParseScopes(names []string, may Scopes) (Scopes, error) {
 	return all, nil
 }
 
-// Names returns the names of the scopes in s, in a fixed order.
-func (s Scopes) Names() []string {
-	names := make([]string, 0, bits.OnesCount16(uint16(s)))
+// Names returns the names of the scopes in s, in a fixed order. They are not the
+// caller's to change.
+func (s Scopes) Names() []string { return s.written().names }
+
+// Text returns the names of the scopes in s with a space between each.
+func (s Scopes) Text() string { return s.written().text }
+
+// written is a set of scopes as people write it. Each set is written once.
+type written struct {
+	names []string
+	text  string
+}
+
+var allWritten [AllScopes + 1]atomic.Pointer[written]
+
+func (s Scopes) written() *written {
+	at := &allWritten[s&AllScopes]
+	if w := at.Load(); w != nil {
+		return w
+	}
+	w := &written{names: make([]string, 0, bits.OnesCount16(uint16(s)))}
 	for i, name := range scopeNames {
 		if s&(1<<i) != 0 {
-			names = append(names, name)
+			w.names = append(w.names, name)
 		}
 	}
-	return names
+	w.names = slices.Clip(w.names)
+	w.text = strings.Join(w.names, " ")
+	at.Store(w)
+	return w
 }
 
 // Has reports whether s holds all of need.

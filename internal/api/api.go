@@ -51,6 +51,11 @@ type Config struct {
 	// that one of somebody else's beside it is passed over. It is optional.
 	IsOurs func(credential string) bool
 
+	// Observe is told of each request that was answered: by which route (a
+	// pattern; "" if there is none), with which status, and how long it took. It
+	// is optional.
+	Observe func(route string, status int, took time.Duration)
+
 	// TrustedProxies are believed about the address of their client, in the
 	// header ClientIPHeader (X-Forwarded-For if it is empty).
 	TrustedProxies []netip.Prefix
@@ -65,9 +70,10 @@ type Authenticator func(ctx context.Context, c Credentials, from Client) (who ac
 // Headers are names and values in turn. The names are in their canonical form.
 type Headers []string
 
-func (h Headers) set(in http.Header) {
+// Set puts them into in.
+func (h Headers) Set(in http.Header) {
 	for i := 0; i+1 < len(h); i += 2 {
-		in[h[i]] = []string{h[i+1]}
+		in[h[i]] = h[i+1 : i+2 : i+2]
 	}
 }
 
@@ -81,6 +87,7 @@ type Client struct {
 type API struct {
 	config Config
 	mux    *http.ServeMux
+	direct map[string]direct // by path
 	huma   huma.API
 	doc    document
 
@@ -95,7 +102,7 @@ func New(c Config) *API {
 		c.ClientIPHeader = "X-Forwarded-For"
 	}
 	c.TrustedProxies = unmapped(c.TrustedProxies)
-	a := &API{config: c, mux: http.NewServeMux(), bodyTime: 30 * time.Second}
+	a := &API{config: c, mux: http.NewServeMux(), direct: map[string]direct{}, bodyTime: 30 * time.Second}
 	a.doc = newDocument()
 	a.huma = huma.NewAPI(huma.Config{
 		OpenAPI:       a.doc.OpenAPI,
@@ -110,19 +117,43 @@ func New(c Config) *API {
 // ServeHTTP answers a request. It stands around all operations and raw
 // handlers, and around the addresses that have none.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	// One array for the values, which are there once each.
+	values := []string{requestID(r), "nosniff", "no-store"}
 	h := w.Header()
-	h.Set(requestIDHeader, requestID(r))
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
+	h[requestIDHeader] = values[0:1:1]
+	h["X-Content-Type-Options"] = values[1:2:2]
+	h["Cache-Control"] = values[2:3:3]
 
 	t := &tracked{ResponseWriter: w}
-	defer a.catch(t, r)
+	defer a.finish(t, r, began)
 	awaitBody(w, r, a.bodyTime)
-	if err := checkTarget(r.URL); err != nil {
-		a.Fail(t, r, err)
+	if d, ok := a.direct[r.URL.Path]; ok && (d.method == "" || d.method == r.Method) {
+		r.Pattern = r.URL.Path
+		d.ServeHTTP(t, r)
 		return
 	}
-	a.route(t, r)
+	a.Route(t, r)
+}
+
+// Route answers a request with the operation or the raw handler that its target
+// names.
+func (a *API) Route(w http.ResponseWriter, r *http.Request) {
+	if err := checkTarget(r.URL); err != nil {
+		a.Fail(w, r, err)
+		return
+	}
+	a.route(w, r)
+}
+
+// finish answers for a handler that panicked, and says how it went.
+func (a *API) finish(t *tracked, r *http.Request, began time.Time) {
+	if observe := a.config.Observe; observe != nil {
+		defer func() { observe(r.Pattern, t.status, time.Since(began)) }()
+	}
+	if v := recover(); v != nil {
+		a.catch(t, r, v)
+	}
 }
 
 // Client returns where a request to w comes from. It works inside ServeHTTP.
@@ -133,16 +164,20 @@ func (a *API) Client(w http.ResponseWriter, r *http.Request) Client {
 // tracked is a response that knows whether it has begun.
 type tracked struct {
 	http.ResponseWriter
-	begun bool
+	status int // 0: not begun
 }
 
 func (t *tracked) WriteHeader(status int) {
-	t.begun = t.begun || status >= 200
+	if t.status == 0 && status >= 200 {
+		t.status = status
+	}
 	t.ResponseWriter.WriteHeader(status)
 }
 
 func (t *tracked) Write(b []byte) (int, error) {
-	t.begun = true
+	if t.status == 0 {
+		t.status = http.StatusOK
+	}
 	return t.ResponseWriter.Write(b)
 }
 

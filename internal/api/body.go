@@ -62,6 +62,10 @@ func (b *arriving) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadBody returns the body of r, nil if it has none: for direct handlers. It
+// refuses one that is too large, or of another type than JSON.
+func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) { return readBody(w, r) }
+
 // readBody returns the body of r, nil if it has none.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxBody {

@@ -37,6 +37,7 @@ type Credentials struct {
 	Accepts   Security      // KeyOrToken, AccessToken or KeyInBody
 	Secret    seal.Secret   // as it was sent, whatever it is; empty if nothing was
 	Action    access.Action // what the request wants; "" if its operation names none
+	Free      bool          // the request does not count against the key's limits
 	Signature Signature
 }
 
@@ -79,9 +80,16 @@ func (b *BasicAuth) setBasicAuth(from BasicAuth) { *b = from }
 
 // Failures of credentials, before anybody looks at what they are worth.
 var (
-	errTwoCredentials = fault.ErrInvalidRequest.Say("The request holds two different credentials. Send one.")
+	// ErrTwoCredentials refuses a request that holds different credentials of ours.
+	ErrTwoCredentials = fault.ErrInvalidRequest.Say("The request holds two different credentials. Send one.")
 	errBasicAuth      = fault.Field("Authorization", "is not Basic credentials: base64 of email:password in UTF-8")
 )
+
+// Credential returns the one credential that a request for security s holds, or
+// "": for direct handlers.
+func (a *API) Credential(s Security, header http.Header) (string, error) {
+	return a.credential(s, header, "")
+}
 
 // credential returns the one credential that a request for security s holds,
 // or "". Body is the api_key of its body.
@@ -93,7 +101,7 @@ func (a *API) credential(s Security, header http.Header, body string) (string, e
 	all := slices.Concat(bearer, header.Values("X-API-Key"), []string{body})
 	ours := unique(all, a.isOurs)
 	if len(ours) > 1 {
-		return "", errTwoCredentials
+		return "", ErrTwoCredentials
 	}
 	if s == AccessToken {
 		all = bearer
@@ -144,7 +152,7 @@ func basicAuth(header http.Header) (BasicAuth, error) {
 		return BasicAuth{}, nil
 	case 1:
 	default:
-		return BasicAuth{}, errTwoCredentials
+		return BasicAuth{}, ErrTwoCredentials
 	}
 	text, err := base64.StdEncoding.Strict().DecodeString(sent[0])
 	user, password, ok := strings.Cut(string(text), ":")

@@ -142,14 +142,14 @@ func (rt *route) identify(w http.ResponseWriter, x *exchange, from Client, body 
 	if rt.op.Security == KeyInBody && text == "" && body.noKey != nil {
 		return body.noKey
 	}
-	c := Credentials{Accepts: rt.op.Security, Secret: seal.NewSecret(text), Action: rt.op.Action}
+	c := Credentials{Accepts: rt.op.Security, Secret: seal.NewSecret(text), Action: rt.op.Action, Free: rt.op.Free}
 	if c.Signature, err = signature(x.r); err != nil {
 		return err
 	}
 	c.Signature.Body = x.body
 	var headers Headers
 	x.who, headers, err = rt.api.config.Authenticate(x.r.Context(), c, from)
-	headers.set(w.Header())
+	headers.Set(w.Header())
 	x.who.Address, x.who.RequestID = from.Address, from.RequestID
 	return err
 }

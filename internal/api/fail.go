@@ -74,18 +74,14 @@ func (a *API) log(r *http.Request, f *fault.Fault, id string, status int) {
 	a.config.Log.LogAttrs(r.Context(), level, "request failed", attrs...)
 }
 
-// catch answers for a handler that panicked. If its answer has begun, the
+// catch answers for a handler that panicked with v. If its answer has begun, the
 // connection is cut, so that half an answer is not taken for a whole one.
-func (a *API) catch(w *tracked, r *http.Request) {
-	v := recover()
-	if v == nil {
-		return
-	}
+func (a *API) catch(w *tracked, r *http.Request, v any) {
 	if v == http.ErrAbortHandler {
 		panic(v)
 	}
 	f := fault.ErrInternal.Because(fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
-	if w.begun {
+	if w.status != 0 {
 		a.log(r, f, w.Header().Get(requestIDHeader), fault.Status(f.Kind))
 		panic(http.ErrAbortHandler)
 	}

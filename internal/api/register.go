@@ -26,6 +26,7 @@ type Operation struct {
 
 	Security Security
 	Action   access.Action // what a caller must be allowed to; the document names its scope
+	Free     bool          // it does not count against the limits of its caller's key
 	Status   int           // of success; 0: 200, or 204 for one that answers Nothing
 	Loose    bool          // what the operation does not know is ignored, not refused
 
@@ -155,4 +156,17 @@ func (a *API) Raw(op Operation, h http.Handler, answers ...Answer) {
 	if op.Name != "" {
 		a.doc.addRaw(op, answers)
 	}
+}
+
+// Direct serves h at op's method and path before all else: without the tree of
+// patterns, and with a target that nobody has looked at. It stands in front of
+// an operation or a raw handler of the same op, for which [API.Route] is the way.
+func (a *API) Direct(op Operation, h http.Handler) {
+	a.direct[op.Path] = direct{op.Method, h}
+}
+
+// direct is a handler with the method that it takes; "" is any.
+type direct struct {
+	method string
+	http.Handler
 }

@@ -62,19 +62,7 @@ const (
 func (t *Throttle) Take(p Pace, now time.Time, key ...string) (wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.hash == nil {
-		t.hash = make([]byte, 32)
-		rand.Read(t.hash)
-		for i := range t.rows {
-			t.rows[i] = make([]int64, cells)
-		}
-	}
-	shared := t.cells(key)
-	forgotten := *shared[0]
-	for _, c := range shared[1:] {
-		forgotten = min(forgotten, *c)
-	}
-	after, wait := p.next(time.Unix(0, forgotten), now)
+	after, wait, shared := t.next(p, now, key)
 	if wait > 0 {
 		return wait
 	}
@@ -82,6 +70,32 @@ func (t *Throttle) Take(p Pace, now time.Time, key ...string) (wait time.Duratio
 		*c = max(*c, after.UnixNano())
 	}
 	return 0
+}
+
+// Full returns how long Take would make key wait now, and counts nothing: for
+// what is counted only if it turns out badly.
+func (t *Throttle) Full(p Pace, now time.Time, key ...string) (wait time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, wait, _ = t.next(p, now, key)
+	return wait
+}
+
+func (t *Throttle) next(p Pace, now time.Time, key []string) (after time.Time, wait time.Duration, shared [rows]*int64) {
+	if t.hash == nil {
+		t.hash = make([]byte, 32)
+		rand.Read(t.hash)
+		for i := range t.rows {
+			t.rows[i] = make([]int64, cells)
+		}
+	}
+	shared = t.cells(key)
+	forgotten := *shared[0]
+	for _, c := range shared[1:] {
+		forgotten = min(forgotten, *c)
+	}
+	after, wait = p.next(time.Unix(0, forgotten), now)
+	return after, wait, shared
 }
 
 func (t *Throttle) cells(key []string) (shared [rows]*int64) {

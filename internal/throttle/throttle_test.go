@@ -111,3 +111,21 @@ func TestNetworkIsWhatNobodyChooses(t *testing.T) {
 		t.Errorf("Network of none = %q", got)
 	}
 }
+
+func TestToAskWhetherItIsFullCountsNothing(t *testing.T) {
+	var th Throttle
+	pace, now := Pace{Burst: 2, Every: time.Second}, time.Unix(1000, 0)
+	for range 10 {
+		if wait := th.Full(pace, now, "a"); wait != 0 {
+			t.Fatalf("full for %v before anything was taken", wait)
+		}
+	}
+	for range 2 {
+		if wait := th.Take(pace, now, "a"); wait != 0 {
+			t.Fatalf("refused for %v", wait)
+		}
+	}
+	if full, take := th.Full(pace, now, "a"), th.Take(pace, now, "a"); full != take || full == 0 {
+		t.Errorf("Full says %v and Take %v", full, take)
+	}
+}
