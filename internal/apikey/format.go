@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"hash/crc32"
-	"strings"
 
 	"github.com/keyward/keyward/internal/seal"
 )
@@ -45,42 +44,55 @@ func newSecret(prefix, kind string) seal.Secret {
 			}
 		}
 	}
-	text = append(text, checksum(text)...)
+	text = appendChecksum(text, text)
 	return seal.NewSecret(text)
 }
 
-// checksum returns the CRC-32 (IEEE) of text in base62, padded with zeros.
-func checksum(text []byte) []byte {
+// appendChecksum appends the CRC-32 (IEEE) of text in base62, padded with zeros.
+func appendChecksum(to, text []byte) []byte {
 	sum := crc32.ChecksumIEEE(text)
-	out := make([]byte, checksumLength)
+	var out [checksumLength]byte
 	for i := checksumLength - 1; i >= 0; i-- {
 		out[i] = base62[sum%62]
 		sum /= 62
 	}
-	return out
+	return append(to, out[:]...)
 }
 
 // WellFormed reports whether text has the form of a key and its checksum is
 // right. It asks no database, so it costs garbage next to nothing; it proves
 // nothing about who made the key. Any prefix will do: a server whose prefix was
 // changed still knows its older keys.
-func WellFormed(text string) bool {
-	prefix, rest, ok := strings.Cut(text, "_")
-	if !ok || !ValidPrefix(prefix) {
+func WellFormed[T string | []byte](text T) bool {
+	const tail = randomLength + checksumLength
+	head := len(text) - tail
+	if head < len("ra_live_") || head > maxPrefix+len("_live_") || text[head-1] != '_' || text[head-6] != '_' {
 		return false
 	}
-	kind, random, ok := strings.Cut(rest, "_")
-	if !ok || kind != liveKind && kind != tempKind || len(random) != randomLength+checksumLength {
+	if kind := string(text[head-5 : head-1]); kind != liveKind && kind != tempKind {
 		return false
 	}
-	for i := range len(random) {
-		if strings.IndexByte(base62, random[i]) < 0 {
+	if !ValidPrefix(string(text[:head-6])) {
+		return false
+	}
+	for i := head; i < len(text); i++ {
+		if !isBase62[text[i]] {
 			return false
 		}
 	}
 	body := len(text) - checksumLength
-	return string(checksum([]byte(text[:body]))) == text[body:]
+	var sum [checksumLength]byte
+	appendChecksum(sum[:0], []byte(text[:body]))
+	return string(sum[:]) == string(text[body:])
 }
+
+// isBase62 says of each byte whether it is one of base62.
+var isBase62 = func() (is [256]bool) {
+	for i := range len(base62) {
+		is[base62[i]] = true
+	}
+	return is
+}()
 
 // ValidPrefix reports whether p can be what keys begin with: 2 to 10 of a-z and
 // 0-9, a letter first.
