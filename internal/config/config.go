@@ -32,7 +32,9 @@ type Config struct {
 	TLSCert         string   // set if and only if TLSKey is
 	TLSKey          string
 	TrustedProxies  []netip.Prefix
-	ClientIPHeader  string // in canonical form
+	ClientIPHeader  string         // in canonical form
+	Gateways        []netip.Prefix // may ask about the keys of all organizations
+	MetricsAddr     string         // "": /metrics is served on Addr
 	SignupOpen      bool
 	DefaultTier     string
 	Quotas          Quotas

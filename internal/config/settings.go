@@ -119,6 +119,27 @@ var settings = []setting{
 		},
 	},
 	{
+		name: "gateways", form: "list of addresses", example: "10.0.0.5",
+		empty: "none",
+		help: `Let gateways at these addresses ask /v1/verify about the keys of all organizations, with organization=any. ` +
+			`Addresses and CIDR networks; the address of the connection counts, whatever a header says. ` +
+			`Without this, a gateway must name the one organization whose keys it lets in.`,
+		many: func(c *Config, items []string) (err error) {
+			c.Gateways, err = networks(items)
+			return err
+		},
+	},
+	{
+		name: "metrics_addr", form: "host:port", example: "127.0.0.1:9090",
+		empty: "/metrics on addr",
+		help: `Serve /metrics, in the form that Prometheus reads, on this address alone and not on addr. ` +
+			`They hold no secret and name no customer, but tell how much there is to do.`,
+		one: func(c *Config, text string) error {
+			c.MetricsAddr = text
+			return checkAddr(text)
+		},
+	},
+	{
 		name: "data", form: "folder", initial: "./keyward-data",
 		help: `Keep the database, the root key and the control socket in this folder. ` +
 			`It is made if it is not there, for this user alone, and one server at a time uses it.`,
@@ -152,7 +173,8 @@ var settings = []setting{
 	},
 	{
 		name: "default_tier", form: "free|pro|enterprise", initial: "free",
-		help: `The tier of new organizations. Those that are there keep theirs, and the operator's own is enterprise.`,
+		help: `The tier of new organizations, which says how often each of their API keys may be used: free is 100 requests an hour and 10 in any second, ` +
+			`pro 1,000 and 100, enterprise unlimited. Those that are there keep theirs (keyward orgs set-tier gives another), and the operator's own is enterprise.`,
 		one: func(c *Config, text string) error {
 			c.DefaultTier = text
 			return oneOf(text, "free", "pro", "enterprise")
