@@ -105,11 +105,11 @@ func newSurface(t testing.TB, change ...func(*api.Config)) *surface {
 
 	api.Register(s.API, api.Operation{
 		Method: "POST", Path: "/v1/things", Name: "createThing", Summary: "Make a thing", Tag: "things",
-		Security: api.KeyOrToken, Status: http.StatusCreated, Errors: []*fault.Fault{errTaken},
+		Security: api.KeyOrToken, Action: access.CreateAgent, Status: http.StatusCreated, Errors: []*fault.Fault{errTaken},
 	}, createThing)
 	api.Register(s.API, api.Operation{
 		Method: "GET", Path: "/v1/things/{id}", Name: "getThing", Summary: "Show a thing", Tag: "things",
-		Security: api.KeyOrToken,
+		Security: api.KeyOrToken, Action: access.ReadAgents,
 	}, func(_ context.Context, who access.Caller, in *struct {
 		ID string `path:"id"`
 	}) (made, error) {
@@ -127,11 +127,11 @@ func newSurface(t testing.TB, change ...func(*api.Config)) *surface {
 	})
 	api.Register(s.API, api.Operation{
 		Method: "GET", Path: "/v1/things", Name: "listThings", Summary: "List things", Tag: "things",
-		Security: api.KeyOrToken,
+		Security: api.KeyOrToken, Action: access.ReadAgents,
 	}, listThings)
 	api.Register(s.API, api.Operation{
 		Method: "DELETE", Path: "/auth/keys/{id}", Name: "deleteKey", Summary: "End a key", Tag: "account",
-		Security: api.AccessToken,
+		Security: api.AccessToken, Action: access.RevokeOwnKey,
 	}, func(context.Context, access.Caller, *struct {
 		ID int64 `path:"id" minimum:"1"`
 	}) (api.Nothing, error) {
@@ -143,7 +143,7 @@ func newSurface(t testing.TB, change ...func(*api.Config)) *surface {
 	}, signIn)
 	api.Register(s.API, api.Operation{
 		Method: "POST", Path: "/run_agent", Also: []string{"/api/run_agent"}, Name: "runAgent", Summary: "Run", Tag: "runs",
-		Security: api.KeyInBody, Loose: true,
+		Security: api.KeyInBody, Action: access.StartRun, Loose: true,
 	}, func(_ context.Context, who access.Caller, in *struct{ Body profile }) (map[string]int, error) {
 		return map[string]int{"fields": len(in.Body.AuthData)}, nil
 	})
