@@ -61,7 +61,8 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 			[]string{"agent_id", "api_key"}, []string{"parameters.pages"}},
 		{"POST", "/v1/auth-profiles/token/rotate", p.withKey(), map[string]any{"agent_id": "a", "auth_token": stored.text("auth_token"), "grace_period": 5}, []string{"agent_id", "auth_token"}, nil},
 		{"POST", "/v1/accounts", op.bearer(), map[string]any{"name": "N", "email": "new@example.com", "password": "long enough"}, []string{"name", "email", "password"}, nil},
-		{"PATCH", "/v1/organizations/" + organization, op.bearer(), map[string]any{"tier": "pro", "quotas": map[string]any{"keys": 5}}, nil, nil},
+		{"PATCH", "/v1/organizations/" + organization, op.bearer(), map[string]any{"tier": "pro", "quotas": map[string]any{"keys": 5},
+			"limits": map[string]any{"requests_per_hour": 5, "burst": 6, "requests_per_month": 7}}, nil, nil},
 	}
 	before := state(t, h.Data)
 	for _, c := range calls {
@@ -222,7 +223,7 @@ func state(t *testing.T, data string) string {
 	defer d.Close()
 	var all strings.Builder
 	for table, columns := range map[string]string{
-		"accounts": "id, name, email, updated_at", "organizations": "id, tier, quotas, updated_at", "memberships": "account_id, role", "sign_ins": "id, number, ended_at",
+		"accounts": "id, name, email, updated_at", "organizations": "id, tier, limits, quotas, updated_at", "memberships": "account_id, role", "sign_ins": "id, number, ended_at",
 		"api_keys": "id, name, expires_at, revoked_at", "api_key_secrets": "hint, expires_at", "agents": "id, name, updated_at",
 		"profiles": "uid, name, revision, updated_at", "profile_values": "profile_uid, name, revision", "profile_slots": "profile_uid, expires_at",
 		"runs": "id", "audit_entries": "id", "changes": "id", "setup_codes": "organization_id", "quota_uses": "organization_id, kind, used",

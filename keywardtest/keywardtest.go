@@ -17,7 +17,9 @@ import (
 )
 
 // Options say how a server is started. The zero Options is an empty server on
-// SQLite, in a temporary folder, on a free port of loopback.
+// SQLite, in a temporary folder, on a free port of loopback. Unless they set
+// default_tier it is enterprise, so that a test's API keys may be used as often
+// as it likes.
 type Options struct {
 	// Data is the data folder; "" is a new one that goes with the test.
 	Data string
@@ -71,6 +73,9 @@ func start(t testing.TB, o Options) (*Server, error) {
 		o.Data = t.TempDir()
 	}
 	environ := []string{"KEYWARD_ADDR=127.0.0.1:0", "KEYWARD_DATA=" + o.Data}
+	if o.Settings["default_tier"] == "" && !strings.Contains(o.File, "default_tier:") { // the environment goes before the file
+		environ = append(environ, "KEYWARD_DEFAULT_TIER=enterprise")
+	}
 	for name, value := range o.Settings {
 		environ = append(environ, "KEYWARD_"+strings.ToUpper(strings.ReplaceAll(name, ".", "_"))+"="+value)
 	}

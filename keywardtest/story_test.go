@@ -445,9 +445,18 @@ func TestTheOperatorsCalls(t *testing.T) {
 		me := h.must(200, "GET", "/auth/me", nil, p.bearer())
 		id := me.get("organizations").([]any)[0].(map[string]any)["id"].(string)
 		changed := h.must(200, "PATCH", "/v1/organizations/"+id, map[string]any{"tier": "pro", "quotas": map[string]any{"agents": 1}}, op.bearer())
-		if changed.text("tier") != "pro" || changed.get("quotas.agents") != 1.0 {
+		if changed.text("tier") != "pro" || changed.get("quotas.agents") != 1.0 || changed.get("effective_limits.requests_per_hour") != 1000.0 {
 			t.Errorf("changed: %s", changed.Text)
 		}
+		changed = h.must(200, "PATCH", "/v1/organizations/"+id, map[string]any{"limits": map[string]any{"requests_per_hour": 5000, "burst": -1, "requests_per_month": nil}}, op.bearer())
+		if changed.get("limits.burst") != -1.0 || changed.get("effective_limits.requests_per_hour") != 5000.0 || changed.get("effective_limits.burst") != nil {
+			t.Errorf("changed: %s", changed.Text)
+		}
+		me = h.must(200, "GET", "/auth/me", nil, p.bearer())
+		if limits := me.get("organizations").([]any)[0].(map[string]any)["limits"].(map[string]any); len(limits) != 1 || limits["requestsPerHour"] != 5000.0 {
+			t.Errorf("its owner sees: %s", me.Text)
+		}
+		h.refused(400, "INVALID_REQUEST", "PATCH", "/v1/organizations/"+id, map[string]any{"limits": map[string]any{"burst": 0}}, op.bearer())
 		agent := map[string]any{"name": "x", "runner": map[string]any{"type": "http", "url": "https://agents.example.com/x"}}
 		h.must(201, "POST", "/v1/agents", agent, p.bearer())
 		h.refused(409, "QUOTA_EXCEEDED", "POST", "/v1/agents", agent, p.bearer())

@@ -43,7 +43,8 @@ type server struct {
 // start starts a server on a data folder and waits until it listens.
 func start(program []string, folder string) (*server, error) {
 	s := &server{}
-	args := append(program[1:], "--addr", "127.0.0.1:0", "--data", folder, "--quotas-auth-profiles", "unlimited", "--log-level", "warn")
+	args := append(program[1:], "--addr", "127.0.0.1:0", "--data", folder, "--quotas-auth-profiles", "unlimited", "--default-tier", "enterprise",
+		"--log-level", "warn")
 	s.process = exec.Command(program[0], args...)
 	s.process.Env = []string{} // none of this process's own settings
 	s.process.Stderr = &s.said

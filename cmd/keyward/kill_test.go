@@ -156,7 +156,7 @@ func (k *killable) countAnswer() {
 func (k *killable) launch() {
 	k.process = exec.Command(k.binary, "serve", "--addr", "127.0.0.1:0", "--url", "http://keyward.example", "--data", k.folder,
 		"--runners-allow", k.runner.Listener.Addr().String(), "--log-level", "error",
-		"--quotas-auth-profiles", "unlimited", "--quotas-keys", "unlimited")
+		"--quotas-auth-profiles", "unlimited", "--quotas-keys", "unlimited", "--default-tier", "enterprise")
 	k.process.Env = []string{} // nothing of this process's own settings
 	k.logged = &bytes.Buffer{}
 	k.process.Stderr = k.logged

@@ -103,12 +103,13 @@ type process struct {
 	key       string
 }
 
-// startProcess starts a server and waits until it serves.
+// startProcess starts a server whose keys may be used as often as a test asks
+// how far it has come, and waits until it serves.
 func startProcess(t *testing.T, environ []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, said: &lines{}, log: &lines{}, ended: make(chan struct{})}
 	p.http.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
-	p.command = newCommand(t, environ, append([]string{"serve"}, args...)...)
+	p.command = newCommand(t, append([]string{"KEYWARD_DEFAULT_TIER=enterprise"}, environ...), append([]string{"serve"}, args...)...)
 	p.command.Stderr = p.log
 	out, err := p.command.StdoutPipe()
 	if err != nil {

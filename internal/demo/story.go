@@ -23,6 +23,8 @@ type chapter struct {
 	happen func(ctx context.Context) error
 }
 
+// Ada's key is used nine times. A new organization's may be used ten times in a
+// second, and a machine may be quick.
 func (s *story) chapters() []chapter {
 	return []chapter{
 		{"Ada signs up", "Ada runs agents for other people. Her account comes with an organization, which owns all that she makes. " +
