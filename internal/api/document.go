@@ -35,6 +35,12 @@ func newDocument() document {
 	schemas := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	// Client knows nothing of huma, so what its types look like is said here.
 	schemas.RegisterTypeAlias(reflect.TypeFor[client.Time](), reflect.TypeFor[timeSchema]())
+	schemas.RegisterTypeAlias(reflect.TypeFor[client.Object](), reflect.TypeFor[map[string]any]())
+	registerEdit[[]string, []string](schemas)
+	registerEdit[int64, int64](schemas)
+	registerEdit[string, string](schemas)
+	registerEdit[client.Object, map[string]any](schemas)
+	registerEdit[client.ChangeKeyLimits, client.ChangeKeyLimits](schemas)
 	schemas.RegisterTypeAlias(reflect.TypeFor[jsontext.Value](), reflect.TypeFor[stdjson.RawMessage]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[unwritten](), reflect.TypeFor[errorAnswer]())
 
@@ -66,6 +72,11 @@ func newDocument() document {
 		shapes:   map[*huma.Schema]*shape{},
 		failures: map[string]string{},
 	}
+}
+
+// registerEdit has a change of a T look like what it sets.
+func registerEdit[T, As any](schemas huma.Registry) {
+	schemas.RegisterTypeAlias(reflect.TypeFor[client.Edit[T]](), reflect.TypeFor[As]())
 }
 
 // timeSchema is what client.Time looks like.

@@ -65,11 +65,11 @@ func run(t *testing.T, d *db.DB, query string, args ...any) {
 
 func (h *house) make(t *testing.T, who access.Caller, in apikey.Request) (apikey.Key, seal.Secret) {
 	t.Helper()
-	k, secret, err := h.Create(t.Context(), who, in)
+	made, err := h.Create(t.Context(), who, in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k, secret
+	return made.Key, made.Secret
 }
 
 // with returns who as the caller that presents k.
@@ -132,7 +132,7 @@ func TestAKeyTakesWhatItMadeWithIt(t *testing.T) {
 		if _, err := h.Find(t.Context(), other); err != nil {
 			t.Errorf("a key that it did not make: %v", err)
 		}
-		if _, _, err := h.Create(t.Context(), with(h.jane, child), apikey.Request{Name: "late"}); !errors.Is(err, apikey.ErrRevoked) {
+		if _, err := h.Create(t.Context(), with(h.jane, child), apikey.Request{Name: "late"}); !errors.Is(err, apikey.ErrRevoked) {
 			t.Errorf("a revoked key makes another: %v", err)
 		}
 		var closed int
@@ -181,10 +181,10 @@ func TestNoKeyOutlivesTheOneThatWasMakingIt(t *testing.T) {
 			var made []seal.Secret
 			for i := range 8 {
 				wg.Go(func() {
-					_, s, err := h.Create(t.Context(), with(h.jane, mother), apikey.Request{Name: fmt.Sprint("child", round, "-", i)})
+					child, err := h.Create(t.Context(), with(h.jane, mother), apikey.Request{Name: fmt.Sprint("child", round, "-", i)})
 					if err == nil {
 						mu.Lock()
-						made = append(made, s)
+						made = append(made, child.Secret)
 						mu.Unlock()
 					} else if !errors.Is(err, apikey.ErrRevoked) {
 						t.Error(err)
@@ -222,7 +222,7 @@ func TestAKeyMakesNoStrongerOne(t *testing.T) {
 			"a shorter life":                     {short, apikey.Request{Name: "d", ExpiresIn: time.Minute}, nil},
 			"a temporary key by a temporary one": {temp, apikey.Request{Name: "e", Type: apikey.Temporary, ExpiresIn: time.Minute}, nil},
 		} {
-			if _, _, err := h.Create(t.Context(), with(h.jane, test.maker), test.in); !errors.Is(err, test.want) {
+			if _, err := h.Create(t.Context(), with(h.jane, test.maker), test.in); !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", name, err, test.want)
 			}
 		}
@@ -232,23 +232,23 @@ func TestAKeyMakesNoStrongerOne(t *testing.T) {
 func TestNamesAreUniqueAmongTheLiving(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		h := newHouse(t, d)
-		k, _, err := h.CreateOwn(t.Context(), h.jane, "ci")
+		k, err := h.CreateOwn(t.Context(), h.jane, "ci")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := h.CreateOwn(t.Context(), h.jane, "ci"); !errors.Is(err, apikey.ErrDuplicateNickname) {
+		if _, err := h.CreateOwn(t.Context(), h.jane, "ci"); !errors.Is(err, apikey.ErrDuplicateNickname) {
 			t.Errorf("twice by nickname: %v", err)
 		}
-		if _, _, err := h.Create(t.Context(), h.jane, apikey.Request{Name: "ci"}); !errors.Is(err, apikey.ErrDuplicateName) {
+		if _, err := h.Create(t.Context(), h.jane, apikey.Request{Name: "ci"}); !errors.Is(err, apikey.ErrDuplicateName) {
 			t.Errorf("twice by name: %v", err)
 		}
-		if _, _, err := h.Create(t.Context(), h.bob, apikey.Request{Name: "ci"}); err != nil {
+		if _, err := h.Create(t.Context(), h.bob, apikey.Request{Name: "ci"}); err != nil {
 			t.Errorf("in another organization: %v", err)
 		}
 		if err := h.RevokeOwn(t.Context(), h.jane, k.ID); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := h.CreateOwn(t.Context(), h.jane, "ci"); err != nil {
+		if _, err := h.CreateOwn(t.Context(), h.jane, "ci"); err != nil {
 			t.Errorf("after the deletion: %v", err)
 		}
 	})
@@ -293,7 +293,7 @@ func TestQuotaOfKeysHolds(t *testing.T) {
 		h := newHouse(t, d)
 		a, _ := h.make(t, h.bob, apikey.Request{Name: "a"})
 		h.make(t, h.bob, apikey.Request{Name: "b"})
-		if _, _, err := h.Create(t.Context(), h.bob, apikey.Request{Name: "c"}); !errors.Is(err, fault.ErrQuota) {
+		if _, err := h.Create(t.Context(), h.bob, apikey.Request{Name: "c"}); !errors.Is(err, fault.ErrQuota) {
 			t.Errorf("a third of two: %v", err)
 		}
 		for range 2 { // the second time gives nothing back
@@ -302,7 +302,7 @@ func TestQuotaOfKeysHolds(t *testing.T) {
 			}
 		}
 		h.make(t, h.bob, apikey.Request{Name: "c"})
-		if _, _, err := h.Create(t.Context(), h.bob, apikey.Request{Name: "d"}); !errors.Is(err, fault.ErrQuota) {
+		if _, err := h.Create(t.Context(), h.bob, apikey.Request{Name: "d"}); !errors.Is(err, fault.ErrQuota) {
 			t.Errorf("a third of two, later: %v", err)
 		}
 	})
@@ -409,7 +409,7 @@ func TestBadRequestsForKeysAreRefused(t *testing.T) {
 			"too long a life":     {Name: "a", Type: apikey.Temporary, ExpiresIn: 31 * 24 * time.Hour},
 			"a life below zero":   {Name: "a", ExpiresIn: -time.Second},
 		} {
-			if _, _, err := h.Create(t.Context(), h.jane, in); !errors.Is(err, fault.ErrInvalidRequest) {
+			if _, err := h.Create(t.Context(), h.jane, in); !errors.Is(err, fault.ErrInvalidRequest) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

@@ -17,6 +17,9 @@ const (
 
 	liveKind = "live"
 	tempKind = "temp" // of a temporary key, so that people see it
+
+	signingPrefix = "rs_"
+	signingLength = 43 // 256 bits
 )
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -32,20 +35,31 @@ func newSecret(prefix, kind string) seal.Secret {
 	text = append(text, '_')
 	text = append(text, kind...)
 	text = append(text, '_')
-	var random [randomLength * 2]byte
-	for n := 0; n < randomLength; {
+	text = appendRandom(text, randomLength)
+	text = appendChecksum(text, text)
+	return seal.NewSecret(text)
+}
+
+// appendRandom appends n random characters, all equally likely.
+func appendRandom(text []byte, n int) []byte {
+	var random [2 * randomLength]byte
+	for n > 0 {
 		rand.Read(random[:])
 		for _, b := range random {
 			// Only values below 248 = 4·62 are taken, or some characters would
 			// come more often than others.
-			if b < 248 && n < randomLength {
+			if b < 248 && n > 0 {
 				text = append(text, base62[b%62])
-				n++
+				n--
 			}
 		}
 	}
-	text = appendChecksum(text, text)
-	return seal.NewSecret(text)
+	return text
+}
+
+// newSigningSecret makes the text that the requests with a key are signed with.
+func newSigningSecret() seal.Secret {
+	return seal.NewSecret(appendRandom([]byte(signingPrefix), signingLength))
 }
 
 // appendChecksum appends the CRC-32 (IEEE) of text in base62, padded with zeros.

@@ -21,10 +21,7 @@ package apikey
 
 import (
 	"net/netip"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/db"
@@ -39,14 +36,9 @@ const (
 	Service   = "service"   // belongs to the organization; needs scopes
 )
 
-// Bounds of what a key can be asked to be.
-const (
-	MaxName           = 64
-	DefaultTemporary  = time.Hour
-	MaxTemporary      = 30 * 24 * time.Hour
-	MaxPersonal       = 10 * 365 * 24 * time.Hour
-	revokedRemembered = 90 * 24 * time.Hour
-)
+// revokedRemembered is how long a key that was revoked is told from one that
+// never was.
+const revokedRemembered = 90 * 24 * time.Hour
 
 // The ways in which a key is refused or not found.
 var (
@@ -58,7 +50,9 @@ var (
 	ErrNotFound          = fault.New(fault.NotFound, "KEY_NOT_FOUND", "There is no API key with this id.")
 	ErrDuplicateName     = fault.New(fault.Conflict, "DUPLICATE_NAME", "Another key of the organization has this name. Choose another, or delete that key first.").With(fault.Details{"field": "name"})
 	ErrDuplicateNickname = fault.New(fault.Conflict, "DUPLICATE_NICKNAME", "Another key has this nickname. Choose another, or delete that key first.").With(fault.Details{"field": "nickname"})
-	ErrTooWeak           = fault.New(fault.Forbidden, "KEY_TOO_WEAK", "A key can't make a key that is stronger than itself.")
+	ErrIsRevoked         = fault.New(fault.Conflict, "KEY_REVOKED", "The API key has been revoked, and that can't be undone. Make another.")
+	ErrTooManyValues     = fault.New(fault.Conflict, "TOO_MANY_VALUES", "Too many earlier values of this API key are still in their grace. Wait until one ends, or rotate with a grace_period of 0, which ends them all.")
+	ErrTooWeak           = fault.New(fault.Forbidden, "KEY_TOO_WEAK", "A key makes, changes and rotates no key that is stronger than itself.")
 )
 
 // Key is what is known of an issued key. What its holder presents is not in it.
@@ -136,61 +130,4 @@ func (k Key) fields() [][]byte {
 		fields = append(fields, seal.Text(k.ExternalID), seal.Flag(k.Disabled), seal.Text(k.settings))
 	}
 	return fields
-}
-
-// Request asks for a key.
-type Request struct {
-	Name      string
-	Type      string        // "": personal
-	ExpiresIn time.Duration // 0: not said
-}
-
-// settle checks r for who and fills in what it leaves open; field is what the
-// face calls the name.
-func (r Request) settle(who access.Caller, field string, now time.Time) (Key, error) {
-	if err := checkName(field, r.Name); err != nil {
-		return Key{}, err
-	}
-	k := Key{OrganizationID: who.OrganizationID, AccountID: who.AccountID, Name: r.Name, Type: r.Type,
-		MadeByKey: who.KeyID, CreatedAt: now, UpdatedAt: now}
-	longest := MaxPersonal
-	switch r.Type {
-	case "":
-		k.Type = Personal
-	case Personal:
-	case Temporary:
-		longest = MaxTemporary
-		if r.ExpiresIn == 0 {
-			r.ExpiresIn = DefaultTemporary
-		}
-	case Service:
-		return Key{}, fault.Field("type", "service keys must name their scopes, and this server has no scopes; use personal or temporary")
-	default:
-		return Key{}, fault.Field("type", "must be personal or temporary")
-	}
-	if r.ExpiresIn < 0 || r.ExpiresIn > longest {
-		return Key{}, fault.Field("expires_in", "must be from 1 to "+seconds(longest)+" seconds for a "+k.Type+" key")
-	}
-	if r.ExpiresIn > 0 {
-		k.ExpiresAt = now.Add(r.ExpiresIn)
-	}
-	if who.KeyID != 0 {
-		switch {
-		case who.KeyType == Temporary && k.Type != Temporary:
-			return Key{}, ErrTooWeak.With(fault.Details{"field": "type", "reason": "a temporary key makes only temporary keys"})
-		case !who.KeyExpiresAt.IsZero() && (k.ExpiresAt.IsZero() || k.ExpiresAt.After(who.KeyExpiresAt)):
-			return Key{}, ErrTooWeak.With(fault.Details{"field": "expires_in", "reason": "the new key would live longer than the key that makes it"})
-		}
-	}
-	return k, nil
-}
-
-func checkName(field, name string) error {
-	if n := utf8.RuneCountInString(name); n < 1 || n > MaxName {
-		return fault.Field(field, "must have 1 to 64 characters")
-	}
-	if strings.ContainsFunc(name, unicode.IsControl) || strings.TrimSpace(name) != name {
-		return fault.Field(field, "must not have control characters, or spaces at its ends")
-	}
-	return nil
 }

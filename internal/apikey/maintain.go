@@ -10,14 +10,20 @@ import (
 	"github.com/keyward/keyward/internal/seal"
 )
 
-// Purge removes up to limit keys that were revoked so long ago that they are
-// not remembered any more, and says how many.
+// Purge removes up to limit keys that were revoked, and as many values of keys
+// that were rotated away, so long ago that they are not remembered any more, and
+// says how many.
 func (s *Store) Purge(ctx context.Context, limit int) (removed int, err error) {
 	err = s.DB.Tx(ctx, func(tx *db.Tx) error {
-		n, err := tx.Exec(ctx, `DELETE FROM api_keys WHERE id IN (
-			SELECT id FROM api_keys WHERE revoked_at <> 0 AND revoked_at <= $1 LIMIT $2)`,
-			db.Micros(s.Now().Add(-revokedRemembered)), limit)
-		removed = int(n)
+		before := db.Micros(s.Now().Add(-revokedRemembered))
+		keys, err := tx.Exec(ctx, `DELETE FROM api_keys WHERE id IN (
+			SELECT id FROM api_keys WHERE revoked_at <> 0 AND revoked_at <= $1 LIMIT $2)`, before, limit)
+		if err != nil {
+			return err
+		}
+		values, err := tx.Exec(ctx, `DELETE FROM api_key_secrets WHERE digest IN (
+			SELECT digest FROM api_key_secrets WHERE expires_at <> 0 AND expires_at <= $1 LIMIT $2)`, before, limit)
+		removed = int(keys + values)
 		return err
 	})
 	if err != nil {

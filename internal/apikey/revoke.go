@@ -35,7 +35,7 @@ func (s *Store) RevokeSelf(ctx context.Context, who access.Caller) error {
 func (s *Store) RevokeOwn(ctx context.Context, who access.Caller, id int64) error {
 	return s.revoke(ctx, who, access.RevokeOwnKey, id, func(k Key, err error) error {
 		switch {
-		case err != nil || !k.RevokedAt.IsZero():
+		case err != nil || !k.RevokedAt.IsZero() || k.Type == Service:
 			return ErrNotFound
 		case k.AccountID != who.AccountID || k.OrganizationID != who.OrganizationID:
 			return ErrOfAnotherAccount
@@ -74,10 +74,11 @@ func (s *Store) revoke(ctx context.Context, who access.Caller, action access.Act
 	})
 }
 
-// RevokeAccount ends all keys of an account inside the transaction that removes
-// it.
+// RevokeAccount ends the keys that are tied to an account, and all that they
+// made, inside the transaction that removes it. A service key that the account
+// made by itself belongs to the organization and lives on.
 func (s *Store) RevokeAccount(ctx context.Context, tx *db.Tx, act *access.Act, accountID string) error {
-	keys, err := s.collect(tx.Query(ctx, `SELECT `+columns+` FROM api_keys k WHERE k.account_id = $1 AND k.revoked_at = 0`, accountID))
+	keys, err := s.collect(tx.Query(ctx, `SELECT `+columns+` FROM api_keys k WHERE k.account_id = $1 AND k.revoked_at = 0 AND k.type <> 'service'`, accountID))
 	if err != nil {
 		return err
 	}
@@ -109,9 +110,11 @@ func (s *Store) end(ctx context.Context, tx *db.Tx, act *access.Act, keys ...Key
 			if err := quota.Give(ctx, tx, k.OrganizationID, quota.Keys, 1); err != nil {
 				return 0, err
 			}
-			act.Closes(access.KeyClosed, strconv.FormatInt(k.ID, 10))
 			ended++
 		}
+		// Of a key that was revoked before as well: the call that did it may not
+		// have answered yet, and when this one answers nobody takes the key.
+		act.Closes(access.KeyClosed, strconv.FormatInt(k.ID, 10))
 		made, err := s.collect(tx.Query(ctx, `SELECT `+columns+` FROM api_keys k WHERE k.made_by_key = $1 AND k.made_by_key <> 0`, k.ID))
 		if err != nil {
 			return 0, fmt.Errorf("find the keys that key %d made: %w", k.ID, err)

@@ -81,6 +81,54 @@ func (r *secretRow) signingPlace() [][]byte {
 	return [][]byte{seal.Text("signing-secret"), seal.Int(r.keyID), r.digest}
 }
 
+// sealSigning returns the box around the signing secret of r; of none it is
+// empty.
+func (s *Store) sealSigning(r *secretRow, signing seal.Secret) ([]byte, error) {
+	if len(signing.Bytes()) == 0 {
+		return []byte{}, nil
+	}
+	return s.Root.Seal(seal.AtRest, signing.Bytes(), r.signingPlace()...)
+}
+
+// workingSecrets reads the secrets of a key that have not ended. Its row must be
+// held, or one may be made or end meanwhile.
+func (s *Store) workingSecrets(ctx context.Context, tx *db.Tx, keyID int64) ([]secretRow, error) {
+	return s.collectSecrets(tx.Query(ctx, `SELECT `+secretColumns+` FROM api_key_secrets s WHERE s.key_id = $1 AND (s.expires_at = 0 OR s.expires_at > $2)`,
+		keyID, db.Micros(s.Now())))
+}
+
+// Issued is a key together with what is shown of it this once.
+type Issued struct {
+	Key
+	Secret  seal.Secret // what its holder presents; empty if that has not changed
+	Signing seal.Secret // what requests with it are signed with; empty if there is none, or if that has not changed
+}
+
+// issue makes a secret of k, whose row is there.
+func (s *Store) issue(ctx context.Context, tx *db.Tx, k Key) (Issued, error) {
+	kind := liveKind
+	if k.Type == Temporary {
+		kind = tempKind
+	}
+	out := Issued{Key: k, Secret: newSecret(s.Prefix, kind)}
+	out.Hint = hint(out.Secret)
+	digest := sha256.Sum256(out.Secret.Bytes())
+	row := secretRow{digest: digest[:], keyID: k.ID}
+	if k.RequireSignature {
+		out.Signing = newSigningSecret()
+	}
+	var err error
+	if row.signing, err = s.sealSigning(&row, out.Signing); err != nil {
+		return Issued{}, err
+	}
+	version, tag := s.Root.Tag(seal.APIKeyRow, row.fields()...)
+	_, err = tx.Exec(ctx, `
+		INSERT INTO api_key_secrets (digest, key_id, hint, created_at, expires_at, signing, root_version, tag)
+		VALUES ($1, $2, $3, $4, 0, $5, $6, $7)`,
+		row.digest, k.ID, out.Hint, db.Micros(s.Now()), row.signing, version, tag)
+	return out, err
+}
+
 // Found is a key together with the secret that it was found by.
 type Found struct {
 	Key

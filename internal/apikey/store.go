@@ -3,7 +3,6 @@ package apikey
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/quota"
 	"github.com/keyward/keyward/internal/seal"
 )
@@ -26,6 +26,9 @@ type Store struct {
 	// HoldMember returns an error if the account is not a member of the
 	// organization, and keeps it one until tx ends.
 	HoldMember func(ctx context.Context, tx *db.Tx, accountID, organizationID string) error
+
+	// HasAgent returns nil if who can name an agent so.
+	HasAgent func(ctx context.Context, who access.Caller, id string) error
 }
 
 const columns = `k.id, k.organization_id, k.account_id, k.name, k.type, k.made_by_key, k.created_at, k.updated_at,
@@ -54,73 +57,113 @@ func (s *Store) scan(row interface{ Scan(...any) error }, more ...any) (Key, err
 	return k, nil
 }
 
-// Create makes a key in who's organization. Its secret is not kept and can't be
-// had again.
-func (s *Store) Create(ctx context.Context, who access.Caller, in Request) (Key, seal.Secret, error) {
+// now is the time, as exact as it is kept.
+func (s *Store) now() time.Time { return db.Time(db.Micros(s.Now())) }
+
+// Create makes a key in who's organization. Its secrets can't be had again.
+func (s *Store) Create(ctx context.Context, who access.Caller, in Request) (Issued, error) {
 	return s.create(ctx, who, access.CreateKey, "name", ErrDuplicateName, in)
 }
 
 // CreateOwn makes a personal key without expiry for a signed-in account.
-func (s *Store) CreateOwn(ctx context.Context, who access.Caller, nickname string) (Key, seal.Secret, error) {
+func (s *Store) CreateOwn(ctx context.Context, who access.Caller, nickname string) (Issued, error) {
 	return s.create(ctx, who, access.CreateOwnKey, "nickname", ErrDuplicateNickname, Request{Name: nickname})
 }
 
-func (s *Store) create(ctx context.Context, who access.Caller, action access.Action, field string, duplicate error, in Request) (Key, seal.Secret, error) {
+func (s *Store) create(ctx context.Context, who access.Caller, action access.Action, field string, duplicate error, in Request) (Issued, error) {
 	if err := who.May(action); err != nil {
-		return Key{}, seal.Secret{}, err
+		return Issued{}, err
 	}
-	k, err := in.settle(who, field, db.Time(db.Micros(s.Now()))) // as exact as it is kept
+	k, err := in.settle(who, field, s.now())
 	if err != nil {
-		return Key{}, seal.Secret{}, err
+		return Issued{}, err
 	}
-	kind := liveKind
-	if k.Type == Temporary {
-		kind = tempKind
+	if err := s.checkAgents(ctx, who, k.AgentIDs); err != nil {
+		return Issued{}, err
 	}
-	secret := newSecret(s.Prefix, kind)
-	digest := sha256.Sum256(secret.Bytes())
-	k.ID, k.Hint = newID(), hint(secret)
-
+	k.ID = newID()
+	var out Issued
 	err = s.Acts.Do(ctx, who, action, func(tx *db.Tx, act *access.Act) error {
 		if err := s.HoldMember(ctx, tx, who.AccountID, who.OrganizationID); err != nil {
 			return err
 		}
-		if who.KeyID != 0 {
-			if err := hold(ctx, tx, who.KeyID); err != nil {
+		asking, err := s.asking(ctx, tx, who, action)
+		if err != nil {
+			return err
+		}
+		if asking != nil {
+			if err := k.notStronger(*asking); err != nil {
 				return err
 			}
 		}
 		if err := quota.Take(ctx, tx, k.OrganizationID, quota.Keys, who.Quotas.Keys); err != nil {
 			return err
 		}
-		version, tag := s.Root.Tag(seal.APIKeyRow, k.fields()...)
-		if _, err := tx.Exec(ctx, `
-			INSERT INTO api_keys (id, organization_id, account_id, name, type, made_by_key, created_at, updated_at, expires_at, revoked_at, root_version, tag)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11)`,
-			k.ID, k.OrganizationID, k.AccountID, k.Name, k.Type, k.MadeByKey, db.Micros(k.CreatedAt), db.Micros(k.UpdatedAt),
-			db.Micros(k.ExpiresAt), version, tag); err != nil {
-			return err
-		}
-		row := secretRow{digest: digest[:], keyID: k.ID}
-		version, tag = s.Root.Tag(seal.APIKeyRow, row.fields()...)
-		if _, err := tx.Exec(ctx, `
-			INSERT INTO api_key_secrets (digest, key_id, hint, created_at, expires_at, root_version, tag)
-			VALUES ($1, $2, $3, $4, 0, $5, $6)`,
-			digest[:], k.ID, k.Hint, db.Micros(k.CreatedAt), version, tag); err != nil {
+		if err := s.insert(ctx, tx, k); err != nil {
 			return err
 		}
 		act.On("key", strconv.FormatInt(k.ID, 10), k.Name)
 		act.Note("type", k.Type)
-		return nil
+		out, err = s.issue(ctx, tx, k)
+		return err
 	})
 	if db.IsDuplicate(err) {
 		// A public id met twice is one in 2^53; the name it is.
-		return Key{}, seal.Secret{}, duplicate
+		return Issued{}, duplicate
 	}
 	if err != nil {
-		return Key{}, seal.Secret{}, err
+		return Issued{}, err
 	}
-	return k, secret, nil
+	return out, nil
+}
+
+func (s *Store) insert(ctx context.Context, tx *db.Tx, k Key) error {
+	version, tag := s.Root.Tag(seal.APIKeyRow, k.fields()...)
+	_, err := tx.Exec(ctx, `
+		INSERT INTO api_keys (id, organization_id, account_id, name, type, made_by_key, created_at, updated_at, expires_at, revoked_at,
+		                      external_id, disabled, settings, root_version, tag)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12, $13, $14)`,
+		k.ID, k.OrganizationID, k.AccountID, k.Name, k.Type, k.MadeByKey, db.Micros(k.CreatedAt), db.Micros(k.UpdatedAt), db.Micros(k.ExpiresAt),
+		k.ExternalID, k.Disabled, k.settings, version, tag)
+	return err
+}
+
+// checkAgents says which of the agents that a key is to be for there is not.
+func (s *Store) checkAgents(ctx context.Context, who access.Caller, ids []string) error {
+	for i, id := range ids {
+		if who.MayUse(id) != nil {
+			continue // it is more than who's key has, whether there is one or not
+		}
+		switch err := s.HasAgent(ctx, who, id); fault.Of(err).Kind {
+		case fault.NotFound, fault.Invalid:
+			return entry("agent_ids", i, "names no agent that there is")
+		default:
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// asking returns the key that who presents as it is now, and keeps it so until
+// tx ends: what the request was let in with may be out of date. It is nil if who
+// presents none.
+func (s *Store) asking(ctx context.Context, tx *db.Tx, who access.Caller, action access.Action) (*Key, error) {
+	if who.KeyID == 0 {
+		return nil, nil
+	}
+	if err := hold(ctx, tx, who.KeyID); err != nil {
+		return nil, err
+	}
+	k, err := s.get(ctx, tx, who, who.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Usable(s.Now()); err != nil {
+		return nil, err
+	}
+	return &k, k.Scopes.Lacks(access.ScopesFor(action))
 }
 
 // hold refuses if the key that makes another is revoked, and makes its
@@ -147,4 +190,6 @@ func newID() int64 {
 	}
 }
 
-func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
+func number(n int64) string { return strconv.FormatInt(n, 10) }
+
+func seconds(d time.Duration) string { return number(int64(d / time.Second)) }

@@ -36,7 +36,7 @@ func (s *server) handler() *api.API {
 	})
 	auth.Register(a, s.accounts)
 	auth.RegisterKeys(a, s.keys)
-	v1.RegisterKeys(a, s.keys)
+	v1.RegisterKeys(a, s.keys, func(context.Context, []int64) (map[int64]v1.Use, error) { return nil, nil })
 	v1.RegisterAgents(a, s.agents)
 	v1.RegisterProfiles(a, s.vault)
 	v1.RegisterRuns(a, s.runs)
@@ -104,6 +104,9 @@ func (s *server) registerRest(a *api.API) {
 		writeJSON(w, keys)
 	}), json(200, map[string]any{}))
 
+	if s.metrics != nil && s.Config.MetricsAddr == "" {
+		a.Raw(api.Operation{Method: http.MethodGet, Path: "/metrics"}, s.metrics.Handler())
+	}
 	pages := dashboard.Pages{URL: func() string { return s.url }}
 	a.Raw(api.Operation{Method: http.MethodGet, Path: "/{$}"}, http.HandlerFunc(pages.Home))
 	a.Raw(api.Operation{Method: http.MethodGet, Path: "/runs/{id}"}, http.HandlerFunc(pages.Run))

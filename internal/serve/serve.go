@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/account"
@@ -32,6 +33,7 @@ import (
 	"github.com/keyward/keyward/internal/run"
 	"github.com/keyward/keyward/internal/seal"
 	"github.com/keyward/keyward/internal/signing"
+	"github.com/keyward/keyward/internal/usage"
 	"github.com/keyward/keyward/internal/vault"
 )
 
@@ -113,6 +115,10 @@ func (s *server) build(context.Context) error {
 	s.keys = &apikey.Store{Acts: s.acts, DB: s.db, Root: s.root, Now: now, Prefix: c.KeyPrefix, HoldMember: s.accounts.HoldMember}
 	s.accounts.RevokeKeys, s.accounts.SetupCodeSpent = s.keys.RevokeAccount, s.dropSetupCode
 	s.agents = &agent.Store{Acts: s.acts, DB: s.db, Root: s.root, Now: now, CheckURL: s.egress.CheckURL}
+	s.keys.HasAgent = func(ctx context.Context, who access.Caller, id string) error {
+		_, err := s.agents.Find(ctx, who, id)
+		return err
+	}
 	s.vault = &vault.Store{Acts: s.acts, DB: s.db, Root: s.root, Now: now, FindAgent: func(ctx context.Context, who access.Caller, id string) (vault.Agent, error) {
 		a, err := s.agents.Find(ctx, who, id)
 		return profileAgent(a), err

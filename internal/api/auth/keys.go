@@ -65,11 +65,11 @@ type createIn struct {
 }
 
 func (s *keySurface) create(ctx context.Context, who access.Caller, in *createIn) (NewAPIKey, error) {
-	k, secret, err := s.keys.CreateOwn(ctx, who, in.Body.Nickname)
+	made, err := s.keys.CreateOwn(ctx, who, in.Body.Nickname)
 	if err != nil {
 		return NewAPIKey{}, err
 	}
-	return NewAPIKey{keyJSON(k), secret.Reveal()}, nil
+	return NewAPIKey{keyJSON(made.Key), made.Secret.Reveal()}, nil
 }
 
 // APIKeys is the list of an account's keys.
