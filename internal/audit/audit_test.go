@@ -491,10 +491,12 @@ func TestTheOperatorSeesWhatNoOrganizationDid(t *testing.T) {
 		operator.Operator = true
 		withKey := operator
 		withKey.SignInID, withKey.KeyID, withKey.Scopes = "", 7, access.AllScopes
+		service := withKey // no account is behind it
+		service.AccountID = ""
 		for name, c := range map[string]struct {
 			who  access.Caller
 			sees int
-		}{"the operator": {operator, 1}, "a key of the operator's": {withKey, 0}, "another": {jane, 0}} {
+		}{"the operator": {operator, 1}, "a key of the operator's": {withKey, 0}, "a service key of the operator's": {service, 0}, "another": {jane, 0}} {
 			found, err := h.List(t.Context(), c.who, audit.Filter{Limit: 10})
 			if err != nil || len(found) != c.sees {
 				t.Errorf("%s sees %d entries (%v), want %d", name, len(found), err, c.sees)
