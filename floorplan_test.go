@@ -43,6 +43,7 @@ var floorplan = map[string]string{
 	"internal/agent":   "internal/access internal/db internal/fault internal/quota internal/seal internal/webhook",
 	"internal/vault":   "internal/access internal/db internal/fault internal/quota internal/seal",
 	"internal/audit":   "internal/access internal/db internal/seal",
+	"internal/usage":   "internal/access internal/db internal/fault",
 	"internal/node":    "internal/db internal/seal",
 	"internal/rootkey": "internal/access internal/db internal/seal",
 
@@ -54,7 +55,7 @@ var floorplan = map[string]string{
 	"internal/api":          "client internal/access internal/fault internal/seal",
 	"internal/api/apitest":  "",
 	"internal/api/auth":     "client internal/access internal/account internal/api internal/apikey internal/fault internal/seal",
-	"internal/api/v1":       "client internal/access internal/account internal/agent internal/api internal/apikey internal/audit internal/fault internal/run internal/seal internal/vault",
+	"internal/api/v1":       "client internal/access internal/account internal/agent internal/api internal/apikey internal/audit internal/fault internal/run internal/seal internal/usage internal/vault",
 	"internal/dashboard":    "",
 	"internal/api/profiles": "internal/access internal/agent internal/api internal/fault internal/run internal/seal internal/vault",
 

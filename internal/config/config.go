@@ -41,6 +41,7 @@ type Config struct {
 	KeyPrefix       string
 	RunnersAllow    []string // as written: package egress reads them
 	Agents          []Agent
+	UsageKept       UsageKept
 	ShutdownTimeout time.Duration
 	LogFormat       string // text or json
 	LogLevel        slog.Level
@@ -57,6 +58,11 @@ type Quotas struct {
 	Agents       int64
 	AuthProfiles int64
 	Keys         int64
+}
+
+// UsageKept is for how long counts are kept: of minutes, of hours, of days.
+type UsageKept struct {
+	Minutes, Hours, Days time.Duration
 }
 
 // Agent is an agent that the operator declares in the config file. It has the

@@ -235,6 +235,31 @@ var settings = []setting{
 			`They have the fields of POST /v1/agents, and an id each. Only these can have a runner that starts a program.`,
 	},
 	{
+		name: "usage.keep_minutes", form: "duration", initial: "48h",
+		help: `How long it is kept how much each key was used in each minute. A number with its unit: 48h. ` +
+			`They take the most room: about 11 bytes for each key that is used in a minute.`,
+		one: func(c *Config, text string) (err error) {
+			c.UsageKept.Minutes, err = duration(text, longestKept)
+			return err
+		},
+	},
+	{
+		name: "usage.keep_hours", form: "duration", initial: "2160h",
+		help: `How long it is kept how much each key was used in each hour. 2160h is 90 days.`,
+		one: func(c *Config, text string) (err error) {
+			c.UsageKept.Hours, err = duration(text, longestKept)
+			return err
+		},
+	},
+	{
+		name: "usage.keep_days", form: "duration", initial: "17520h",
+		help: `How long it is kept how much each key was used on each day, in UTC. 17520h is two years.`,
+		one: func(c *Config, text string) (err error) {
+			c.UsageKept.Days, err = duration(text, longestKept)
+			return err
+		},
+	},
+	{
 		name: "shutdown_timeout", form: "duration", initial: "30s",
 		help: `How long requests that are under way may take to finish when the server is told to stop. ` +
 			`A number with its unit: 500ms, 30s, 2m.`,
@@ -350,6 +375,9 @@ func quota(text string) (int64, error) {
 	}
 	return n, nil
 }
+
+// longestKept is a hundred years.
+const longestKept = 100 * 365 * 24 * time.Hour
 
 func duration(text string, most time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(text)

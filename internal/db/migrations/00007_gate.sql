@@ -28,6 +28,16 @@ CREATE TABLE usage_batches (
     minute BIGINT NOT NULL,
     counts BYTEA  NOT NULL
 );
+CREATE INDEX usage_batches_minute ON usage_batches (minute);
+
+-- A roll-up that is under way: step says how much of these batches of a minute
+-- is in usage_counts. batches is their ids.
+CREATE TABLE usage_rolls (
+    minute  BIGINT PRIMARY KEY,
+    id      TEXT   NOT NULL,
+    step    BIGINT NOT NULL,
+    batches BYTEA  NOT NULL
+);
 
 -- What was counted in a minute, an hour or a day: a row holds the counts of all
 -- keys of one shard.
@@ -42,12 +52,13 @@ CREATE TABLE usage_counts (
 
 -- When and from where a key was last used.
 CREATE TABLE key_uses (
-    key_id  BIGINT PRIMARY KEY,
+    key_id  BIGINT PRIMARY KEY REFERENCES api_keys (id) ON DELETE CASCADE,
     at      BIGINT NOT NULL,
     address TEXT   NOT NULL
 );
 
--- When to tell somebody how much of a key's limit is used. secret is a box.
+-- When to tell somebody how much of a key's limit is used. secret is a box, or
+-- empty where there is no webhook.
 CREATE TABLE alerts (
     key_id          BIGINT PRIMARY KEY REFERENCES api_keys (id) ON DELETE CASCADE,
     organization_id TEXT   NOT NULL,
@@ -66,6 +77,7 @@ CREATE TABLE alert_firings (
     id              TEXT   PRIMARY KEY,
     key_id          BIGINT NOT NULL REFERENCES api_keys (id) ON DELETE CASCADE,
     organization_id TEXT   NOT NULL,
+    key_name        TEXT   NOT NULL,
     span            TEXT   NOT NULL,
     window_at       BIGINT NOT NULL,
     threshold       BIGINT NOT NULL,
@@ -75,7 +87,11 @@ CREATE TABLE alert_firings (
     UNIQUE (key_id, span, window_at)
 );
 CREATE INDEX alert_firings_organization ON alert_firings (organization_id, id);
+CREATE INDEX alert_firings_fired ON alert_firings (fired_at);
 
+-- To whom it was told, or is to be told. The tag vouches for the firing too, and
+-- not for how the delivery goes. next_at of one that is being made is when it is
+-- taken for lost.
 CREATE TABLE alert_deliveries (
     id           TEXT   PRIMARY KEY,
     firing_id    TEXT   NOT NULL REFERENCES alert_firings (id) ON DELETE CASCADE,
@@ -85,7 +101,19 @@ CREATE TABLE alert_deliveries (
     attempts     BIGINT NOT NULL,
     next_at      BIGINT NOT NULL,
     delivered_at BIGINT NOT NULL,
-    last_error   TEXT   NOT NULL
+    last_error   TEXT   NOT NULL,
+    root_version BIGINT NOT NULL,
+    tag          BYTEA  NOT NULL
 );
 CREATE INDEX alert_deliveries_firing ON alert_deliveries (firing_id);
 CREATE INDEX alert_deliveries_due ON alert_deliveries (next_at) WHERE status = 'pending';
+
+-- Signatures of requests that were received, until they expire: for servers that
+-- share the database.
+CREATE TABLE signatures_seen (
+    key_id    BIGINT NOT NULL,
+    signature BYTEA  NOT NULL,
+    until     BIGINT NOT NULL,
+    PRIMARY KEY (key_id, signature)
+);
+CREATE INDEX signatures_seen_until ON signatures_seen (until);
