@@ -30,6 +30,7 @@ var floorplan = map[string]string{
 	"internal/quota":    "internal/db internal/fault",
 	"internal/password": "internal/fault internal/seal",
 	"internal/throttle": "",
+	"internal/metrics":  "",
 	"internal/webhook":  "internal/seal",
 	"internal/mail":     "internal/seal",
 	"internal/dbtest":   "internal/db",
@@ -43,12 +44,13 @@ var floorplan = map[string]string{
 	"internal/agent":   "internal/access internal/db internal/fault internal/quota internal/seal internal/webhook",
 	"internal/vault":   "internal/access internal/db internal/fault internal/quota internal/seal",
 	"internal/audit":   "internal/access internal/db internal/seal",
+	"internal/alert":   "internal/access internal/db internal/egress internal/fault internal/mail internal/seal internal/webhook",
 	"internal/usage":   "internal/access internal/db internal/fault",
 	"internal/node":    "internal/db internal/seal",
 	"internal/rootkey": "internal/access internal/db internal/seal",
 
 	// Flows: nouns and ground.
-	"internal/gate": "internal/access internal/account internal/apikey internal/fault internal/seal",
+	"internal/gate": "internal/access internal/account internal/apikey internal/db internal/fault internal/limit internal/metrics internal/seal internal/throttle internal/usage",
 	"internal/run":  "internal/access internal/agent internal/db internal/egress internal/fault internal/seal internal/webhook",
 
 	// Faces: HTTP in, one call down, HTTP out.
@@ -56,6 +58,7 @@ var floorplan = map[string]string{
 	"internal/api/apitest":  "",
 	"internal/api/auth":     "client internal/access internal/account internal/api internal/apikey internal/fault internal/seal",
 	"internal/api/v1":       "client internal/access internal/account internal/agent internal/api internal/apikey internal/audit internal/fault internal/run internal/seal internal/usage internal/vault",
+	"internal/api/verify":   "client internal/access internal/api internal/apikey internal/fault internal/gate",
 	"internal/dashboard":    "",
 	"internal/api/profiles": "internal/access internal/agent internal/api internal/fault internal/run internal/seal internal/vault",
 

@@ -37,6 +37,7 @@ const (
 	MembershipRow   Use = "membership-row"
 	SignInRow       Use = "sign-in-row"
 	SetupCodeRow    Use = "setup-code-row"
+	AlertRow        Use = "alert-row"
 	Node            Use = "node"
 	Audit           Use = "audit"
 	AuditHead       Use = "audit-head"
