@@ -64,6 +64,14 @@ func (a *API) log(r *http.Request, f *fault.Fault, id string, status int) {
 	if f.Kind == fault.Internal && r.Context().Err() == nil {
 		level = slog.LevelError
 	}
+	if _, direct := a.direct[r.Pattern]; direct && status < 500 {
+		// A refusal there is an answer like others, and metrics count it. A line
+		// for each would cost more than the check.
+		level = slog.LevelDebug
+	}
+	if !a.config.Log.Enabled(r.Context(), level) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("route", r.Pattern), slog.String("code", f.Code),
 		slog.Int("status", status), slog.String("request_id", id),

@@ -110,6 +110,15 @@ func (f *Fleet) Leave(ctx context.Context) error {
 	return nil
 }
 
+// Others returns how many rows of other servers there are, of live ones and of
+// those that have died lately.
+func (f *Fleet) Others(ctx context.Context) (n int, err error) {
+	if err := f.DB.QueryRow(ctx, `SELECT count(*) FROM nodes WHERE id <> $1`, f.ID()).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count the other servers: %w", err)
+	}
+	return n, nil
+}
+
 // Follow keeps the heartbeat, until ctx ends. What it fails with is reported,
 // and it is tried again.
 func (f *Fleet) Follow(ctx context.Context) error {

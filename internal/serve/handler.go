@@ -11,7 +11,7 @@ import (
 	"github.com/keyward/keyward/internal/api/auth"
 	"github.com/keyward/keyward/internal/api/profiles"
 	v1 "github.com/keyward/keyward/internal/api/v1"
-	"github.com/keyward/keyward/internal/apikey"
+	"github.com/keyward/keyward/internal/api/verify"
 	"github.com/keyward/keyward/internal/dashboard"
 	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/gate"
@@ -25,18 +25,19 @@ func Document() ([]byte, error) {
 
 // handler is every surface of the server.
 func (s *server) handler() *api.API {
-	keys := []*fault.Fault{apikey.ErrInvalid, apikey.ErrExpired, apikey.ErrRevoked}
+	keys := gate.Refusals
 	tokens := []*fault.Fault{account.ErrInvalidAccessToken, account.ErrExpiredAccessToken}
 	a := api.New(api.Config{
 		Log: s.log, Authenticate: s.authenticate, IsOurs: gate.IsOurs,
 		Refusals: map[api.Security][]*fault.Fault{
 			api.KeyOrToken: append(keys, tokens...), api.AccessToken: tokens, api.KeyInBody: keys,
 		},
-		TrustedProxies: s.Config.TrustedProxies, ClientIPHeader: s.Config.ClientIPHeader,
+		Observe: s.observe, TrustedProxies: s.Config.TrustedProxies, ClientIPHeader: s.Config.ClientIPHeader,
 	})
 	auth.Register(a, s.accounts)
 	auth.RegisterKeys(a, s.keys)
 	v1.RegisterKeys(a, s.keys, func(context.Context, []int64) (map[int64]v1.Use, error) { return nil, nil })
+	verify.Register(a, s.gate, s.Config.Gateways)
 	v1.RegisterAgents(a, s.agents)
 	v1.RegisterProfiles(a, s.vault)
 	v1.RegisterRuns(a, s.runs)
@@ -47,20 +48,16 @@ func (s *server) handler() *api.API {
 	return a
 }
 
-// authenticate finds who shows a credential.
+// authenticate finds who shows a credential, and whether it may do what it is
+// shown for.
 func (s *server) authenticate(ctx context.Context, c api.Credentials, from api.Client) (access.Caller, api.Headers, error) {
-	check := s.gate.KeyOrToken
-	switch c.Accepts {
-	case api.AccessToken:
-		check = s.gate.Token
-	case api.KeyInBody:
-		check = s.gate.Key
+	if c.Accepts == api.AccessToken || c.Accepts == api.KeyOrToken && gate.IsToken(string(c.Secret.Bytes())) {
+		who, err := s.gate.Token(ctx, c.Secret, c.Action, from.Address, from.RequestID)
+		return who, nil, err
 	}
-	who, err := check(ctx, c.Secret, from.Address, from.RequestID)
-	if err == nil && c.Action != "" {
-		err = who.May(c.Action)
-	}
-	return who, nil, err
+	return s.gate.Key(ctx, c.Secret, gate.Question{
+		Action: c.Action, Address: from.Address, RequestID: from.RequestID, Cost: 1, Free: c.Free, Signature: gate.Signature(c.Signature),
+	})
 }
 
 // status is what a probe is answered.

@@ -109,6 +109,13 @@ func (s *server) work() {
 	l.start("audit log", s.audit.Follow)
 	l.start("signing keys", s.signing.Loop)
 	l.start("sign-ins", s.accounts.Loop)
+	l.start("usage", s.usage.Loop)
+	l.start("limits", s.limits.Loop)
+	l.every("purge of limits", time.Hour, whole(s.limits.Purge))
+	if s.db.Shared() {
+		l.start("change log", s.gate.Follow)
+		l.every("purge of signatures", time.Minute, whole(s.gate.PurgeSignatures))
+	}
 	l.every("lost runs", 5*time.Second, s.interruptLost)
 	l.every("purge of keys", time.Hour, whole(s.keys.Purge))
 	l.every("purge of auth tokens", time.Minute, whole(s.vault.Purge))
@@ -181,7 +188,8 @@ func (s *server) serve(ctx context.Context) error {
 	<-answered
 	err = errors.Join(err, cut, shutdown(s.console, time.Second))
 	s.loops.stop()
-	return errors.Join(err, s.fleet.Leave(context.WithoutCancel(ctx)))
+	last := context.WithoutCancel(ctx)
+	return errors.Join(err, s.limits.Settle(last), s.usage.Flush(last), s.fleet.Leave(last))
 }
 
 // listensOn is the address that is listened on, whatever the public one is.

@@ -28,6 +28,8 @@ import (
 	"github.com/keyward/keyward/internal/egress"
 	"github.com/keyward/keyward/internal/folder"
 	"github.com/keyward/keyward/internal/gate"
+	"github.com/keyward/keyward/internal/limit"
+	"github.com/keyward/keyward/internal/metrics"
 	"github.com/keyward/keyward/internal/node"
 	"github.com/keyward/keyward/internal/rootkey"
 	"github.com/keyward/keyward/internal/run"
@@ -65,6 +67,10 @@ type server struct {
 	keys     *apikey.Store
 	agents   *agent.Store
 	vault    *vault.Store
+	limits   *limit.Keeper
+	usage    *usage.Counter
+	metrics  *metrics.Metrics
+	requests *requests
 	gate     *gate.Gate
 	runs     *run.Runs
 
@@ -123,7 +129,16 @@ func (s *server) build(context.Context) error {
 		a, err := s.agents.Find(ctx, who, id)
 		return profileAgent(a), err
 	}}
-	s.gate = &gate.Gate{Keys: s.keys, Accounts: s.accounts}
+	s.usage = &usage.Counter{DB: s.db, Now: now, Log: s.log}
+	s.limits = &limit.Keeper{DB: s.db, Clock: limit.Steady(now), Log: s.log}
+	s.metrics = metrics.New(s.usageLag, func() int { return s.gate.Remembered() })
+	s.requests = &requests{metrics: s.metrics, known: map[answered]prometheus.Observer{}}
+	s.gate = gate.New(gate.Parts{
+		DB: s.db, Keys: s.keys, Accounts: s.accounts, Limits: s.limits, Usage: s.usage, Metrics: s.metrics, Log: s.log, Now: now,
+		Others: s.fleet.Others, Shared: s.db.Shared(),
+		Threshold: func(context.Context, int64) (int64, error) { return 0, nil }, Crossed: func(int64, string, string, time.Time, int64, int64) {},
+	})
+	s.acts.Closed = s.gate.Closed
 	s.runs = &run.Runs{
 		Acts: s.acts, DB: s.db, Root: s.root, Now: now, Log: s.log, Agents: s.agents, Client: s.egress.Client,
 		OpenProfile: s.openProfile, Dir: filepath.Join(s.folder.Path(), "runs"),

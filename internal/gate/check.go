@@ -1,0 +1,295 @@
+package gate
+
+import (
+	"context"
+	"crypto/sha256"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/apikey"
+	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/limit"
+	"github.com/keyward/keyward/internal/seal"
+	"github.com/keyward/keyward/internal/usage"
+)
+
+// Failures of a good key outside of its limits.
+var (
+	ErrIPNotAllowed = fault.New(fault.Forbidden, "IP_NOT_ALLOWED", "The API key is not allowed from this address.").
+			With(fault.Details{"field": "allowed_ips", "reason": "the address is not among the key's allowed_ips, or is not known"})
+	ErrRateLimited = fault.New(fault.RateLimited, "RATE_LIMITED", "Too many requests")
+)
+
+// checked is what a check needs to know of a key's secret, and no more: a
+// hundred thousand of these are in memory at once.
+type checked struct {
+	id            int64
+	name          string
+	kind          string // its type
+	scopes        access.Scopes
+	disabled      bool
+	signed        bool  // its requests must be
+	expiresAt     int64 // in microseconds; 0: never
+	secretExpires int64
+	revokedAt     int64 // 0: not revoked
+	alert         int64 // the percentage of the limit at which an alert fires; 0: none
+	limits        access.Limits
+	rare          *rare // nil for most keys
+}
+
+// rare is what few keys have.
+type rare struct {
+	agentIDs   []string
+	allowedIPs []netip.Prefix
+	externalID string
+	metadata   []byte
+	signing    seal.Secret
+}
+
+// check takes from a key what a check of it needs; who is its member.
+func check(f apikey.Found, who access.Caller) checked {
+	k := f.Key
+	c := checked{
+		id: k.ID, name: k.Name, kind: k.Type, scopes: k.Scopes, disabled: k.Disabled, signed: k.RequireSignature,
+		expiresAt: db.Micros(k.ExpiresAt), secretExpires: db.Micros(f.SecretExpiresAt), revokedAt: db.Micros(k.RevokedAt),
+		limits: who.Limits.Lowered(k.Limits),
+	}
+	switch k.Type { // one text for all of them
+	case apikey.Personal:
+		c.kind = apikey.Personal
+	case apikey.Service:
+		c.kind = apikey.Service
+	case apikey.Temporary:
+		c.kind = apikey.Temporary
+	}
+	if k.AgentIDs != nil || k.AllowedIPs != nil || k.ExternalID != "" || k.Metadata != nil || k.RequireSignature {
+		c.rare = &rare{agentIDs: k.AgentIDs, allowedIPs: k.AllowedIPs, externalID: k.ExternalID, metadata: k.Metadata, signing: f.Signing}
+	}
+	return c
+}
+
+// usable returns why the key may not be used at now, or nil: the rule is the
+// key's own.
+func (c *checked) usable(now time.Time) error {
+	if c.revokedAt == 0 && !c.disabled {
+		at := now.UnixMicro()
+		if (c.expiresAt == 0 || at < c.expiresAt) && (c.secretExpires == 0 || at < c.secretExpires) {
+			return nil
+		}
+	}
+	return apikey.Found{
+		Key:             apikey.Key{ExpiresAt: db.Time(c.expiresAt), RevokedAt: db.Time(c.revokedAt), Disabled: c.disabled},
+		SecretExpiresAt: db.Time(c.secretExpires),
+	}.Usable(now)
+}
+
+// Question is what is asked of a key.
+type Question struct {
+	Organization string        // whose keys are looked for; "": anybody's
+	Action       access.Action // what the key's holder wants here; "": nothing that the table knows
+	Scopes       access.Scopes // all of these are needed
+	AgentID      string        // for which agent
+	AgentAsked   bool          // a key for some agents is refused without AgentID
+	Address      netip.Addr    // where the request comes from; the zero Addr is not known
+	Cost         int64         // what it counts against the limits; 0: it is only looked at
+	Signature    Signature
+	RequestID    string
+
+	// Source is whom keys that do not exist are counted against. "": Address.
+	Source string
+	// Free leaves the limits and the counts alone.
+	Free bool
+}
+
+// Answer is what came of a check. After a refusal the part of it is filled that
+// was known by then.
+type Answer struct {
+	KeyID          int64
+	Name           string
+	Type           string
+	OrganizationID string
+	AccountID      string // "" of a service key
+	ExternalID     string
+	Metadata       []byte
+	Scopes         access.Scopes
+	AgentIDs       []string
+	ExpiresAt      time.Time
+	Limits         access.Limits
+	Verdict        limit.Verdict
+	Counted        bool // Verdict is known
+
+	member *member
+	key    *checked
+}
+
+// Caller returns who a checked key makes of its holder.
+func (a *Answer) Caller(q *Question) access.Caller {
+	who := a.member.who
+	who.KeyID, who.KeyType, who.KeyExpiresAt = a.KeyID, a.Type, a.ExpiresAt
+	who.Scopes, who.AgentIDs = a.Scopes, a.AgentIDs
+	who.Address, who.RequestID = q.Address, q.RequestID
+	return who
+}
+
+// Check checks a key: that it is one, whose, that it may do what is asked, from
+// where, as often; and counts it. An error that is a fault is the refusal; into
+// answers what is known.
+//
+// A key of another organization is as if it were not there, and not counted.
+func (g *Gate) Check(ctx context.Context, presented []byte, q *Question, into *Answer) error {
+	err := g.check(ctx, presented, q, into)
+	if err == nil {
+		g.valid.Inc()
+	} else {
+		g.Metrics.Check(fault.Of(err).Code).Inc()
+	}
+	return err
+}
+
+func (g *Gate) check(ctx context.Context, presented []byte, q *Question, a *Answer) error {
+	if !apikey.WellFormed(presented) {
+		return apikey.ErrInvalid
+	}
+	digest := apikey.Digest(sha256.Sum256(presented))
+	e, err := g.find(ctx, &digest, q)
+	if err != nil {
+		return err
+	}
+	if q.Organization != "" && e.member.organizationID != q.Organization {
+		return apikey.ErrInvalid
+	}
+	a.learn(e)
+	now := g.Now()
+	if err = g.refusal(ctx, &e.key, q, now); err == nil {
+		err = g.take(ctx, e, q, a)
+	} else if fault.Of(err).Kind == fault.Forbidden {
+		// The key is good, so its holder is told how it stands with its limit.
+		look := *q
+		look.Cost = 0
+		if failed := g.take(ctx, e, &look, a); fault.Of(failed).Kind == fault.Unavailable {
+			return failed
+		}
+	}
+	if q.Free || q.Cost == 0 {
+		return err
+	}
+	g.Usage.Count(e.key.id, outcome(err), now, q.Address)
+	return err
+}
+
+func (a *Answer) learn(e *entry) {
+	k := &e.key
+	a.KeyID, a.Name, a.Type, a.Scopes, a.Limits = k.id, k.name, k.kind, k.scopes, k.limits
+	a.OrganizationID, a.AccountID = e.member.organizationID, e.member.accountID
+	a.ExpiresAt = db.Time(k.expiresAt)
+	if r := k.rare; r != nil {
+		a.AgentIDs, a.ExternalID, a.Metadata = r.agentIDs, r.externalID, r.metadata
+	}
+	a.member, a.key = e.member, k
+}
+
+// outcome says how a check is counted that ended with err.
+func outcome(err error) usage.Outcome {
+	switch {
+	case err == nil:
+		return usage.Allowed
+	case fault.Of(err).Kind == fault.RateLimited:
+		return usage.RateLimited
+	}
+	return usage.Denied
+}
+
+// refusal returns why the key's settings do not let the request in, or nil.
+func (g *Gate) refusal(ctx context.Context, k *checked, q *Question, now time.Time) error {
+	if err := k.usable(now); err != nil {
+		return err
+	}
+	if q.Action != "" {
+		if err := access.KeyMay(k.scopes, q.Action); err != nil {
+			return err
+		}
+	}
+	if err := k.scopes.Lacks(q.Scopes); err != nil {
+		return err
+	}
+	if k.rare != nil {
+		if q.AgentAsked && k.rare.agentIDs != nil && !slices.Contains(k.rare.agentIDs, q.AgentID) {
+			return access.ErrAgentNotAllowed
+		}
+		if k.rare.allowedIPs != nil && !contains(k.rare.allowedIPs, q.Address) {
+			return ErrIPNotAllowed
+		}
+	}
+	if k.signed {
+		return g.checkSignature(ctx, k, &q.Signature, now)
+	}
+	return nil
+}
+
+func contains(networks []netip.Prefix, a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
+// take asks the key's limits.
+func (g *Gate) take(ctx context.Context, e *entry, q *Question, a *Answer) error {
+	k := &e.key
+	if q.Free || k.limits == (access.Limits{}) {
+		return nil
+	}
+	v, err := g.Limits.Take(ctx, k.id, k.limits, q.Cost)
+	if err != nil {
+		return fault.ErrUnavailable.Retry(time.Second).Because(err)
+	}
+	a.Verdict, a.Counted = v, true
+	if !v.Allowed {
+		g.refused[v.Refused].Inc()
+		return ErrRateLimited.Retry(v.RetryAfter)
+	}
+	if k.alert > 0 {
+		g.alert(e, v)
+	}
+	return nil
+}
+
+// alert says that a key has used so much of its limit that somebody wants to
+// know it.
+func (g *Gate) alert(e *entry, v limit.Verdict) {
+	k := &e.key
+	span, window, used, of := "hour", v.HourOpened, v.HourUsed, k.limits.PerHour
+	if of == 0 {
+		span, window, used, of = "month", v.Month, v.MonthUsed, k.limits.PerMonth
+	}
+	if of > 0 && float64(used) >= math.Ceil(float64(of)*float64(k.alert)/100) {
+		g.Crossed(k.id, e.member.organizationID, span, window, used, of)
+	}
+}
+
+// Reset returns when the hour's window ends, in whole Unix seconds: at that
+// second it has ended.
+func Reset(v limit.Verdict) int64 { return (v.Reset.UnixMicro() + 999_999) / 1_000_000 }
+
+// RateHeaders adds to headers what tells of the key's limit: X-RateLimit-… and
+// the pair of the IETF's draft. They tell of the hour, and are absent without a
+// limit for it.
+func (a *Answer) RateHeaders(headers []string, now time.Time) []string {
+	if !a.Counted || a.Limits.PerHour == 0 {
+		return headers
+	}
+	v := a.Verdict
+	limit, left := strconv.FormatInt(v.Limit, 10), strconv.FormatInt(v.Remaining, 10)
+	reset := Reset(v)
+	t := max(0, (v.Reset.Sub(now)+time.Second-1)/time.Second)
+	policy := `"hour";q=` + limit + `;w=3600`
+	if a.Limits.Burst > 0 {
+		policy += `, "burst";q=` + strconv.FormatInt(a.Limits.Burst, 10) + `;w=1`
+	}
+	return append(headers,
+		"X-RateLimit-Limit", limit, "X-RateLimit-Remaining", left, "X-RateLimit-Reset", strconv.FormatInt(reset, 10),
+		"RateLimit-Policy", policy, "RateLimit", `"hour";r=`+left+`;t=`+strconv.FormatInt(int64(t), 10))
+}

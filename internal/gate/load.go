@@ -1,0 +1,208 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/account"
+	"github.com/keyward/keyward/internal/apikey"
+	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/throttle"
+)
+
+const (
+	// lookups is how many keys are looked up in the database at once. The rest
+	// wait: a flood of keys that nobody has seen takes no more of it than this.
+	lookups = 32
+
+	// strangersKept and strangerFor bound the memory of keys that do not exist.
+	// No key that is made later has been asked for before.
+	strangersKept = 1 << 14
+	strangerFor   = 10 * time.Second
+)
+
+// unknownPace is how often an address may show keys that do not exist.
+var unknownPace = throttle.Pace{Burst: 100, Every: 100 * time.Millisecond}
+
+// errTooManyUnknown refuses an address that goes on guessing.
+var errTooManyUnknown = fault.New(fault.RateLimited, "RATE_LIMITED", "Too many requests with keys that do not exist came from this address.")
+
+// loader reads keys, each once at a time.
+type loader struct {
+	mu      sync.Mutex
+	flights map[apikey.Digest]*flight
+	places  chan struct{}
+
+	strangers strangers
+	unknown   throttle.Throttle
+}
+
+// flight is a look-up that is under way.
+type flight struct {
+	generation uint64
+	began      time.Time
+	done       chan struct{}
+	entry      *entry
+	err        error
+}
+
+func newLoader() *loader {
+	return &loader{flights: map[apikey.Digest]*flight{}, places: make(chan struct{}, lookups), strangers: strangers{}}
+}
+
+// find returns what is known of a key's secret, from memory or the database.
+func (g *Gate) find(ctx context.Context, digest *apikey.Digest, q *Question) (*entry, error) {
+	now := time.Now()
+	if g.mayTrust(now) {
+		if e := g.cache.get(digest); e != nil {
+			g.Metrics.CacheHits.Inc()
+			return e, nil
+		}
+	}
+	g.Metrics.CacheMisses.Inc()
+	l := g.loader
+	if l.strangers.has(digest, now) {
+		return nil, apikey.ErrInvalid
+	}
+	source := q.Source
+	if source == "" {
+		source = throttle.Network(q.Address)
+	}
+	if wait := l.unknown.Full(unknownPace, now, source); wait > 0 {
+		return nil, errTooManyUnknown.Retry(wait)
+	}
+	e, err := g.fly(ctx, *digest)
+	if errors.Is(err, apikey.ErrInvalid) {
+		l.unknown.Take(unknownPace, now, source)
+	}
+	return e, err
+}
+
+// fly looks a key up, or waits for a look-up that is under way if that has seen
+// all that was closed before this call.
+func (g *Gate) fly(ctx context.Context, digest apikey.Digest) (*entry, error) {
+	l := g.loader
+	l.mu.Lock()
+	f := l.flights[digest]
+	// What another server closed is seen by a look-up that began less than a
+	// lease ago, since the act has waited for that long.
+	if f != nil && f.generation == g.cache.generation.Load() && (!g.Shared || time.Since(f.began) < lease) {
+		l.mu.Unlock()
+	} else {
+		f = &flight{generation: g.cache.generation.Load(), began: time.Now(), done: make(chan struct{})}
+		l.flights[digest] = f
+		l.mu.Unlock()
+		// Those who wait for it must get it, though this caller may go.
+		go g.land(context.WithoutCancel(ctx), digest, f)
+	}
+	select {
+	case <-f.done:
+		return f.entry, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// land does the look-up f.
+func (g *Gate) land(ctx context.Context, digest apikey.Digest, f *flight) {
+	l := g.loader
+	defer func() {
+		if p := recover(); p != nil {
+			f.entry, f.err = nil, fault.ErrInternal.Because(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+		l.mu.Lock()
+		if l.flights[digest] == f {
+			delete(l.flights, digest)
+		}
+		l.mu.Unlock()
+		close(f.done)
+	}()
+	l.places <- struct{}{}
+	defer func() { <-l.places }()
+	f.entry, f.err = g.load(ctx, digest)
+	switch {
+	case f.err == nil:
+		g.cache.put(f.entry, f.generation)
+	case errors.Is(f.err, apikey.ErrInvalid):
+		l.strangers.add(&digest, time.Now())
+	}
+}
+
+// load reads a key, and the member behind it.
+func (g *Gate) load(ctx context.Context, digest apikey.Digest) (*entry, error) {
+	found, err := g.Keys.Lookup(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	id := memberID{organizationID: found.Key.OrganizationID}
+	if found.Key.Type != apikey.Service {
+		id.accountID = found.Key.AccountID
+	}
+	var m *member
+	if g.mayTrust(time.Now()) {
+		m = g.cache.member(id)
+	}
+	if m == nil {
+		m = &member{memberID: id}
+		if m.who, err = g.loadMember(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	e := &entry{digest: digest, member: m, key: check(found, m.who)}
+	if e.key.limits != (access.Limits{}) {
+		if e.key.alert, err = g.Threshold(ctx, found.Key.ID); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+func (g *Gate) loadMember(ctx context.Context, id memberID) (who access.Caller, err error) {
+	if id.accountID == "" {
+		who, err = g.Accounts.ServiceCaller(ctx, id.organizationID)
+	} else {
+		who, err = g.Accounts.Member(ctx, id.accountID, id.organizationID)
+	}
+	if errors.Is(err, account.ErrNotMember) {
+		// Its account is gone, or has left the organization.
+		err = apikey.ErrInvalid
+	}
+	return who, err
+}
+
+// strangers remembers keys that do not exist, in a memory of one size: each
+// digest has one place, which the next one takes.
+type strangers struct {
+	mu     sync.Mutex
+	places []stranger
+}
+
+type stranger struct {
+	digest apikey.Digest
+	until  time.Time
+}
+
+func (s *strangers) place(d *apikey.Digest) *stranger {
+	if s.places == nil {
+		s.places = make([]stranger, strangersKept)
+	}
+	return &s.places[(int(d[0])<<8|int(d[1]))%strangersKept]
+}
+
+func (s *strangers) has(d *apikey.Digest, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.place(d)
+	return p.digest == *d && now.Before(p.until)
+}
+
+func (s *strangers) add(d *apikey.Digest, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*s.place(d) = stranger{*d, now.Add(strangerFor)}
+}
