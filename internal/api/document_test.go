@@ -144,7 +144,17 @@ func TestAnOperationThatIsNotWholeIsNotRegistered(t *testing.T) {
 		},
 		"a key in a body that is not there": func(a *api.API) {
 			op := whole
-			op.Security = api.KeyInBody
+			op.Security, op.Action = api.KeyInBody, access.StartRun
+			api.Register(a, op, nothing)
+		},
+		"a key, and no action": func(a *api.API) {
+			op := whole
+			op.Security = api.KeyOrToken
+			api.Register(a, op, nothing)
+		},
+		"an access token, and no action": func(a *api.API) {
+			op := whole
+			op.Security = api.AccessToken
 			api.Register(a, op, nothing)
 		},
 		"one body, loose and strict": func(a *api.API) {

@@ -74,6 +74,8 @@ func (op Operation) mustBeWhole(in reflect.Type) {
 		panic(fmt.Sprintf("api: operation %s %s lacks its method, path, name, summary or tag", op.Method, op.Path))
 	case op.Security < Public || op.Security > Password:
 		panic(fmt.Sprintf("api: operation %s does not say its security", op.Name))
+	case op.Action == "" && op.Security != Public && op.Security != Password:
+		panic(fmt.Sprintf("api: operation %s does not say its action, so nobody would ask for its scope", op.Name))
 	case basic != (op.Security == Password):
 		panic(fmt.Sprintf("api: operation %s must have both the security Password and BasicAuth, or neither", op.Name))
 	}
