@@ -110,6 +110,20 @@ func TestAKeyForCertainAgentsHasThoseAlone(t *testing.T) {
 			t.Errorf("a key for no agent at all lists %s", got)
 		}
 
+		for _, test := range []struct {
+			who  access.Caller
+			id   string
+			want error
+		}{
+			{h.jane, "a", nil}, {h.jane, "public/shared", nil}, {h.op, "shared", nil}, {key(h.jane, access.KeysWrite), "a", nil},
+			{h.op, "public/shared", agent.ErrNotFound}, {h.jane, "shared", agent.ErrNotFound}, {h.jane, "public/hidden", agent.ErrNotFound},
+			{narrow, "a", access.ErrAgentNotAllowed}, {key(h.jane, access.AuditRead), "a", access.ErrInsufficientScope}, {access.Caller{}, "a", fault.ErrNotAllowed},
+		} {
+			if err := h.Has(ctx, test.who, test.id); !errors.Is(err, test.want) {
+				t.Errorf("Has %s: %v, want %v", test.id, err, test.want)
+			}
+		}
+
 		// The operator's own agent is one agent, with or without public/.
 		operator := key(h.op, access.AllScopes, "shared")
 		for id, want := range map[string]error{"shared": nil, "public/shared": nil, "hidden": access.ErrAgentNotAllowed, "public/hidden": access.ErrAgentNotAllowed} {

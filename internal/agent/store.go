@@ -351,6 +351,17 @@ func (s *Store) Find(ctx context.Context, who access.Caller, id string) (Agent, 
 	return a, err
 }
 
+// Has returns nil if id is what who's organization calls an agent: what a key
+// for certain agents may name. The operator's own has no second name here, for
+// runs and profiles know the first alone.
+func (s *Store) Has(ctx context.Context, who access.Caller, id string) error {
+	a, err := s.Find(ctx, who, id)
+	if err == nil && a.IDFor(who) != id {
+		return ErrNotFound
+	}
+	return err
+}
+
 // Get is Find for people to look at: of another organization's agent it does
 // not show where it runs.
 func (s *Store) Get(ctx context.Context, who access.Caller, id string) (Agent, error) {

@@ -121,10 +121,7 @@ func (s *server) build(context.Context) error {
 	s.keys = &apikey.Store{Acts: s.acts, DB: s.db, Root: s.root, Now: now, Prefix: c.KeyPrefix, HoldMember: s.accounts.HoldMember}
 	s.accounts.RevokeKeys, s.accounts.SetupCodeSpent = s.keys.RevokeAccount, s.dropSetupCode
 	s.agents = &agent.Store{Acts: s.acts, DB: s.db, Root: s.root, Now: now, CheckURL: s.egress.CheckURL}
-	s.keys.HasAgent = func(ctx context.Context, who access.Caller, id string) error {
-		_, err := s.agents.Find(ctx, who, id)
-		return err
-	}
+	s.keys.HasAgent = s.agents.Has
 	s.vault = &vault.Store{Acts: s.acts, DB: s.db, Root: s.root, Now: now, FindAgent: func(ctx context.Context, who access.Caller, id string) (vault.Agent, error) {
 		a, err := s.agents.Find(ctx, who, id)
 		return profileAgent(a), err
