@@ -24,7 +24,7 @@ var floorplan = map[string]string{
 	"internal/seal":     "",
 	"internal/folder":   "",
 	"internal/db":       "",
-	"internal/config":   "",
+	"internal/config":   "internal/seal",
 	"internal/egress":   "internal/fault",
 	"internal/access":   "internal/db internal/fault internal/seal",
 	"internal/quota":    "internal/db internal/fault",

@@ -21,6 +21,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/keyward/keyward/internal/seal"
 )
 
 // Config is all the settings, checked.
@@ -42,6 +44,7 @@ type Config struct {
 	RunnersAllow    []string // as written: package egress reads them
 	Agents          []Agent
 	UsageKept       UsageKept
+	SMTP            SMTP
 	ShutdownTimeout time.Duration
 	LogFormat       string // text or json
 	LogLevel        slog.Level
@@ -63,6 +66,15 @@ type Quotas struct {
 // UsageKept is for how long counts are kept: of minutes, of hours, of days.
 type UsageKept struct {
 	Minutes, Hours, Days time.Duration
+}
+
+// SMTP says through which mail server e-mail is sent, if Host is set.
+type SMTP struct {
+	Host     string // host:port
+	From     string // as in a header
+	User     string // set if and only if Password is
+	Password seal.Secret
+	TLS      string // starttls, tls or none
 }
 
 // Agent is an agent that the operator declares in the config file. It has the

@@ -91,6 +91,7 @@ func TestDefaults(t *testing.T) {
 		KeyPrefix:       "ra",
 		RunnersAllow:    []string{},
 		UsageKept:       UsageKept{Minutes: 48 * time.Hour, Hours: 90 * 24 * time.Hour, Days: 2 * 365 * 24 * time.Hour},
+		SMTP:            SMTP{TLS: "starttls"},
 		ShutdownTimeout: 30 * time.Second,
 		LogFormat:       "text",
 		LogLevel:        slog.LevelInfo,
@@ -122,6 +123,7 @@ func TestEverySettingHasAFlagAVariableAndAPlaceInTheFile(t *testing.T) {
 		"kept minutes":     {"usage-keep-minutes", "USAGE_KEEP_MINUTES", "1h", "usage: {keep_minutes: 1h}", func(c Config) any { return c.UsageKept.Minutes }, time.Hour},
 		"kept hours":       {"usage-keep-hours", "USAGE_KEEP_HOURS", "48h", "usage:\n  keep_hours: 48h", func(c Config) any { return c.UsageKept.Hours }, 48 * time.Hour},
 		"kept days":        {"usage-keep-days", "USAGE_KEEP_DAYS", "8760h", "usage.keep_days: 8760h", func(c Config) any { return c.UsageKept.Days }, 8760 * time.Hour},
+		"smtp.tls":         {"smtp-tls", "SMTP_TLS", "none", "smtp: {tls: none}", func(c Config) any { return c.SMTP.TLS }, "none"},
 		"shutdown_timeout": {"shutdown-timeout", "SHUTDOWN_TIMEOUT", "1m", "shutdown_timeout: 1m", func(c Config) any { return c.ShutdownTimeout }, time.Minute},
 		"log":              {"log", "LOG", "json", "log: json", func(c Config) any { return c.LogFormat }, "json"},
 		"log_level":        {"log-level", "LOG_LEVEL", "warn", "log_level: warn", func(c Config) any { return c.LogLevel }, slog.LevelWarn},
@@ -227,6 +229,17 @@ func TestARefusalSaysWhereAndWhatToDo(t *testing.T) {
 		{"duration without unit", []string{"--shutdown-timeout", "30"}, "", "", "shutdown_timeout (--shutdown-timeout): must be a number with its unit, such as 30s"},
 		{"no time at all", []string{"--shutdown-timeout", "0s"}, "", "", "shutdown_timeout (--shutdown-timeout): must be more than 0s"},
 		{"for ever", []string{"--shutdown-timeout", "9000h"}, "", "", "at most 1h0m0s"},
+		{"mail server without port", []string{"--smtp-host", "mail.example.com"}, "", "", "smtp.host (--smtp-host): must be HOST:PORT"},
+		{"mail server without host", []string{"--smtp-host", ":25"}, "", "", "smtp.host (--smtp-host): must be HOST:PORT"},
+		{"mail server with port 0", []string{"--smtp-host", "h:0"}, "", "", "smtp.host (--smtp-host): must be HOST:PORT"},
+		{"mail from nobody", []string{"--smtp-host", "h:25"}, "", "", "smtp.host (--smtp-host): needs smtp.from too"},
+		{"mail by nobody", nil, "KEYWARD_SMTP_FROM=k@example.com", "", "smtp.from (KEYWARD_SMTP_FROM): needs smtp.host too"},
+		{"mail from no address", nil, "KEYWARD_SMTP_FROM=keyward", "", "smtp.from (KEYWARD_SMTP_FROM): must be an address"},
+		{"mail user without password", nil, "", "smtp: {host: \"h:25\", from: k@example.com, user: u}", "smtp.user (keyward.yaml line 1): needs smtp.password too"},
+		{"mail password without user", nil, "KEYWARD_SMTP_PASSWORD=x", "", "smtp.password (KEYWARD_SMTP_PASSWORD): needs smtp.user too"},
+		{"mail user without server", nil, "", "smtp: {user: u, password: p}", "smtp.user (keyward.yaml line 1): needs smtp.host too"},
+		{"mail password in the clear", nil, "KEYWARD_SMTP_PASSWORD=x KEYWARD_SMTP_TLS=none", "", "smtp.tls (KEYWARD_SMTP_TLS): must be starttls or tls"},
+		{"mail TLS", []string{"--smtp-tls", "ssl"}, "", "", "smtp.tls (--smtp-tls): must be starttls, tls or none"},
 		{"level", []string{"--log-level", "INFO+1"}, "", "", "log_level (--log-level): must be debug, info, warn or error"},
 		{"agent without id", nil, "", "agents:\n  - name: x", "agents[0].id (keyward.yaml line 2): an agent in the file needs an id"},
 		{"agent with another's id", nil, "", "agents:\n  - id: a\n  - id: a", "agents[1].id (keyward.yaml line 3): an earlier agent in the list has this id"},
@@ -313,6 +326,27 @@ func TestADatabaseNeverPrintsItsPassword(t *testing.T) {
 	}
 	if got := mustLoad(t, nil, nil, "").Database; got.Reveal() != "" || got.String() != "sqlite" {
 		t.Errorf("no database: %q, %q", got.Reveal(), got.String())
+	}
+}
+
+func TestThePasswordOfTheMailServerIsNeverPrinted(t *testing.T) {
+	file := "smtp: {host: \"mail.example.com:465\", from: Keyward <k@example.com>, user: u, password: hunter2, tls: tls}"
+	c := mustLoad(t, nil, nil, file)
+	if c.SMTP.Password.Reveal() != "hunter2" || c.SMTP.Host != "mail.example.com:465" || c.SMTP.From != "Keyward <k@example.com>" || c.SMTP.User != "u" {
+		t.Errorf("got %+v", c.SMTP)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", c, "smtp", c.SMTP)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c, "smtp", c.SMTP)
+	hidden := struct{ c Config }{c}
+	for _, printed := range []string{log.String(), fmt.Sprint(c), fmt.Sprintf("%+v %#v", c, c), fmt.Sprintf("%v %+v %#v", hidden, hidden, hidden)} {
+		if strings.Contains(printed, "hunter2") {
+			t.Errorf("the password is in %s", printed)
+		}
+	}
+	_, warnings, err := load(t, []string{"--smtp-password=hunter2"}, nil, "smtp: {host: \"h:25\", from: k@example.com, user: u}")
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "use KEYWARD_SMTP_PASSWORD") || strings.Contains(warnings[0], "hunter2") {
+		t.Errorf("as a flag: %q, %v", warnings, err)
 	}
 }
 

@@ -201,14 +201,27 @@ func (l *loader) apply(s setting, c *Config) {
 
 // together checks what no setting can know alone.
 func (l *loader) together(c Config) {
-	for _, pair := range [][2]string{{"tls_cert", "tls_key"}, {"tls_key", "tls_cert"}} {
+	for _, pair := range [][2]string{
+		{"tls_cert", "tls_key"}, {"tls_key", "tls_cert"}, {"smtp.host", "smtp.from"}, {"smtp.from", "smtp.host"},
+		{"smtp.user", "smtp.password"}, {"smtp.password", "smtp.user"},
+	} {
 		if l.merged.Exists(pair[0]) && !l.merged.Exists(pair[1]) {
 			l.refuse(pair[0], l.sources.of(pair[0]), "needs %s too: give both or neither", pair[1])
 		}
 	}
+	if l.merged.Exists("smtp.user") && !l.merged.Exists("smtp.host") {
+		l.refuse("smtp.user", l.sources.of("smtp.user"), "needs smtp.host too")
+	}
+	if l.merged.Exists("smtp.password") && c.SMTP.TLS == "none" {
+		l.refuse("smtp.tls", l.sources.of("smtp.tls"), "must be starttls or tls, or the password (smtp.password) would be sent in the clear")
+	}
 	if l.merged.Exists("client_ip_header") && len(c.TrustedProxies) == 0 {
 		l.warnings = append(l.warnings, fmt.Sprintf(
 			"client_ip_header (%s) is never read, since trusted_proxies names no proxy", l.sources.of("client_ip_header")))
+	}
+	if l.sources.of("smtp.password") == "--smtp-password" {
+		l.warnings = append(l.warnings,
+			"smtp.password (--smtp-password) can be read by other users of this machine in the list of programs: use KEYWARD_SMTP_PASSWORD or the config file")
 	}
 	if source := l.sources.of("database"); source == "--database" && c.Database.password() {
 		l.warnings = append(l.warnings,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/textproto"
 	"net/url"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyward/keyward/internal/seal"
 )
 
 // setting is one row of the table. Its flag, its variable and its place in the
@@ -257,6 +260,61 @@ var settings = []setting{
 		one: func(c *Config, text string) (err error) {
 			c.UsageKept.Days, err = duration(text, longestKept)
 			return err
+		},
+	},
+	{
+		name: "smtp.host", form: "host:port", example: "mail.example.com:587",
+		empty: "no e-mail is sent",
+		help: `Send e-mail, such as alerts on the use of an API key, through this mail server. ` +
+			`Needs smtp.from too. Without it, alerts can go to webhooks alone.`,
+		one: func(c *Config, text string) error {
+			c.SMTP.Host = text
+			host, port, err := net.SplitHostPort(text)
+			if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || portErr != nil || n == 0 {
+				return errors.New("must be HOST:PORT, such as mail.example.com:587; an IPv6 address stands in brackets")
+			}
+			return nil
+		},
+	},
+	{
+		name: "smtp.from", form: "address", example: "Keyward <keyward@example.com>",
+		empty: "no e-mail is sent",
+		help:  `Whom e-mail is from: keyward@example.com, or Keyward <keyward@example.com>.`,
+		one: func(c *Config, text string) error {
+			c.SMTP.From = text
+			if a, err := mail.ParseAddress(text); err != nil || strings.ContainsAny(a.Address, " \"\\[]") {
+				return errors.New("must be an address, such as keyward@example.com, or a name and an address: Keyward <keyward@example.com>")
+			}
+			return nil
+		},
+	},
+	{
+		name: "smtp.user", form: "name", example: "keyward",
+		empty: "without signing in",
+		help:  `Sign in to the mail server under this name. Needs smtp.password too.`,
+		one: func(c *Config, text string) error {
+			c.SMTP.User = text
+			return nil
+		},
+	},
+	{
+		name: "smtp.password", form: "password", example: "a password",
+		empty: "without signing in",
+		help: `The password for the mail server. It goes over TLS alone and is never printed. Give it as the variable or ` +
+			`in the file: other users of the machine can read the flags of a program.`,
+		one: func(c *Config, text string) error {
+			c.SMTP.Password = seal.NewSecret(text)
+			return nil
+		},
+	},
+	{
+		name: "smtp.tls", form: "starttls|tls|none", initial: "starttls",
+		help: `How the connection to the mail server is protected: with starttls it must offer STARTTLS, as on port 587; ` +
+			`with tls it is TLS from the first byte, as on port 465. With none everything is sent in the clear, which is for a ` +
+			`mail server on the same machine, and a password is not sent at all.`,
+		one: func(c *Config, text string) error {
+			c.SMTP.TLS = text
+			return oneOf(text, "starttls", "tls", "none")
 		},
 	},
 	{
