@@ -6,6 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyward/keyward/internal/access"
@@ -109,19 +110,20 @@ func checkExternalID(id string) error {
 	return nil
 }
 
-// settleMetadata returns the object as it is kept: without white space.
+// settleMetadata returns the object as it is kept: without white space, and
+// without escapes that need not be.
 func settleMetadata(object []byte) ([]byte, error) {
 	if object == nil {
 		return nil, nil
 	}
-	v := jsontext.Value(object).Clone()
-	if v.Compact() != nil || v.Kind() != '{' {
+	text, err := json.Marshal(jsontext.Value(object))
+	if err != nil || text[0] != '{' {
 		return nil, fault.Field("metadata", "must be a JSON object")
 	}
-	if len(v) > MaxMetadata {
+	if len(text) > MaxMetadata {
 		return nil, fault.Field("metadata", "must have at most 4096 bytes as JSON without white space")
 	}
-	return v, nil
+	return text, nil
 }
 
 // settleAgents returns ids, each once. Whether there are such agents is not
