@@ -29,64 +29,105 @@ type entry struct {
 	tally
 }
 
-// ledger is the tallies of some places. Its zero is empty. It keeps its memory
-// when it is emptied, so that to fill it again with the same keys allocates
-// nothing.
+// ledger is the tallies of some places, with a page for each span. Its zero is
+// empty. It keeps its memory when it is emptied, so that to fill it again with
+// the same keys allocates nothing.
 type ledger struct {
-	index   map[place]int32
+	open  *page // the one that was written on last
+	pages map[int64]*page
+	free  []*page
+}
+
+// page is the tallies of one span. It finds them by the key alone, which Go does
+// three times as fast as by a place.
+type page struct {
+	at      int64
+	index   map[int64]int32
 	entries []entry
 }
 
 // at returns the tally of p, which may be new. It is good until the next call.
 func (l *ledger) at(p place) *tally {
-	i, known := l.index[p]
-	if !known {
-		if l.index == nil {
-			l.index = map[place]int32{}
-		}
-		i = int32(len(l.entries))
-		l.index[p] = i
-		l.entries = append(l.entries, entry{place: p})
+	if l.open == nil || l.open.at != p.at {
+		l.turn(p.at)
 	}
-	return &l.entries[i].tally
+	g := l.open
+	i, known := g.index[p.key]
+	if !known {
+		i = int32(len(g.entries))
+		g.index[p.key] = i
+		g.entries = append(g.entries, entry{place: p})
+	}
+	return &g.entries[i].tally
 }
 
-func (l *ledger) len() int { return len(l.entries) }
+// turn opens the page of the span that begins at this time.
+func (l *ledger) turn(at int64) {
+	if l.open = l.pages[at]; l.open != nil {
+		return
+	}
+	if n := len(l.free); n > 0 {
+		l.open, l.free = l.free[n-1], l.free[:n-1]
+	} else {
+		l.open = &page{index: map[int64]int32{}}
+	}
+	if l.pages == nil {
+		l.pages = map[int64]*page{}
+	}
+	l.open.at = at
+	l.pages[at] = l.open
+}
+
+func (l *ledger) len() (n int) {
+	for _, g := range l.pages {
+		n += len(g.entries)
+	}
+	return n
+}
+
+// each calls f with all entries, in no order.
+func (l *ledger) each(f func(entry)) {
+	for _, g := range l.pages {
+		for i := range g.entries {
+			f(g.entries[i])
+		}
+	}
+}
 
 func (l *ledger) merge(from *ledger) {
-	for i := range from.entries {
-		e := &from.entries[i]
-		l.at(e.place).add(e.tally)
-	}
+	from.each(func(e entry) { l.at(e.place).add(e.tally) })
 }
 
 // empty forgets all. After a rush it gives back what it had grown to.
 func (l *ledger) empty() {
 	const small = 1024
-	if cap(l.entries) > small && len(l.entries) < cap(l.entries)/8 {
-		*l = ledger{}
-		return
+	l.free = l.free[:0]
+	for _, g := range l.pages {
+		if len(l.free) == 2 || cap(g.entries) > small && len(g.entries) < cap(g.entries)/8 {
+			continue
+		}
+		clear(g.index)
+		g.entries = g.entries[:0]
+		l.free = append(l.free, g)
 	}
-	clear(l.index)
-	l.entries = l.entries[:0]
+	clear(l.pages)
+	l.open = nil
 }
 
 // coarsen counts by longer spans, for when there are too many places: what was
 // counted stays, and when becomes less exact.
 func (l *ledger) coarsen(span int64) {
 	var coarse ledger
-	for i := range l.entries {
-		e := &l.entries[i]
-		coarse.at(place{e.key, floor(e.at, span)}).add(e.tally)
-	}
+	l.each(func(e entry) { coarse.at(place{e.key, floor(e.at, span)}).add(e.tally) })
 	*l = coarse
 }
 
-// sorted puts the entries in order, by span and then by key. The index does not
-// fit them any more.
+// sorted returns the entries in order, by span and then by key.
 func (l *ledger) sorted() []entry {
-	slices.SortFunc(l.entries, func(a, b entry) int {
+	all := make([]entry, 0, l.len())
+	l.each(func(e entry) { all = append(all, e) })
+	slices.SortFunc(all, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.key, b.key))
 	})
-	return l.entries
+	return all
 }

@@ -219,15 +219,11 @@ func (c *Counter) each(wanted func(key int64) bool, f func(entry)) error {
 			return err
 		}
 	}
-	for _, e := range c.pending.entries {
-		some(e)
-	}
+	c.pending.each(some)
 	for i := range c.stripes {
 		s := &c.stripes[i]
 		s.mu.Lock()
-		for _, e := range s.fresh.entries {
-			some(e)
-		}
+		s.fresh.each(some)
 		s.mu.Unlock()
 	}
 	return nil
@@ -288,7 +284,7 @@ func eachInBatches(ctx context.Context, d *db.DB, f func(entry)) error {
 	return rows.Err()
 }
 
-const usesAtOnce = 10
+var someUses = `SELECT key_id, at, address FROM key_uses WHERE key_id IN (` + repeated("$?") + `)`
 
 // readUses reads the uses of at most usesAtOnce keys.
 func readUses(ctx context.Context, d *db.DB, ids []int64, f func(key int64, u Use)) error {
@@ -296,7 +292,7 @@ func readUses(ctx context.Context, d *db.DB, ids []int64, f func(key int64, u Us
 	for i := range args {
 		args[i] = ids[min(i, len(ids)-1)] // once more does no harm
 	}
-	rows, err := d.Query(ctx, `SELECT key_id, at, address FROM key_uses WHERE key_id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, args...)
+	rows, err := d.Query(ctx, someUses, args...)
 	if err != nil {
 		return err
 	}
