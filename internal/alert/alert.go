@@ -25,6 +25,7 @@ import (
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/egress"
 	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/mail"
 	"github.com/keyward/keyward/internal/seal"
@@ -35,6 +36,9 @@ var (
 	ErrNotFound = fault.New(fault.NotFound, "ALERT_NOT_FOUND", "The API key has no alert.")
 	ErrNoLimit  = fault.New(fault.Invalid, "INVALID_REQUEST", "The API key has no limit by the hour or the month, so there is nothing to have a threshold of. Give it one of these limits first.").
 			With(fault.Details{"field": "threshold", "reason": "the key has no limit by the hour or the month"})
+
+	// ErrDestination says that a webhook is where this server does not go.
+	ErrDestination = egress.ErrRefused
 
 	errNoMail = fault.ErrInvalidRequest.Say("This server sends no e-mail, since its operator has not set smtp.host. Give a webhook_url alone.").
 			With(fault.Details{"field": "email", "setting": "smtp.host", "reason": "this server sends no e-mail: smtp.host is not set"})
@@ -114,10 +118,11 @@ func (a Alert) sendsTo(c Channel, target string) bool {
 	if c == Webhook {
 		return a.WebhookURL != "" && host(a.WebhookURL) == target
 	}
-	return a.Email == target || a.toOwners()
+	return a.Email == target || a.ToOwners()
 }
 
-func (a Alert) toOwners() bool { return a.Email == "" && a.WebhookURL == "" }
+// ToOwners reports whether the alert goes to the organization's owners.
+func (a Alert) ToOwners() bool { return a.Email == "" && a.WebhookURL == "" }
 
 // host is what people are shown of a URL: the rest may be a secret.
 func host(address string) string {
@@ -160,8 +165,9 @@ type Firing struct {
 	Deliveries []Delivery
 }
 
-// Percent is how much of the limit was used, in whole percent.
-func (f Firing) Percent() int64 { return 100 * f.Used / max(f.Of, 1) }
+// Percent is how much of the limit was used, down to a tenth: it is 100 only when
+// all of it was.
+func (f Firing) Percent() float64 { return float64(1000*f.Used/max(f.Of, 1)) / 10 }
 
 // ResetsAt is when the window ends.
 func (f Firing) ResetsAt() time.Time { return f.Span.resets(f.Window) }

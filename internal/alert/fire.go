@@ -206,7 +206,7 @@ func (s *Store) address(ctx context.Context, a Alert, f *Firing) error {
 	switch {
 	case a.Email != "":
 		emails = []string{a.Email}
-	case a.toOwners():
+	case a.ToOwners():
 		var err error
 		if emails, err = s.OwnerEmails(ctx, a.OrganizationID); err != nil {
 			return fmt.Errorf("the e-mails of an organization's owners: %w", err)

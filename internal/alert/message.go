@@ -32,16 +32,16 @@ type event struct {
 }
 
 type eventData struct {
-	KeyID           int64  `json:"key_id"`
-	KeyName         string `json:"key_name,omitzero"`
-	OrganizationID  string `json:"organization_id"`
-	Threshold       int64  `json:"threshold"`
-	Span            Span   `json:"span"`
-	Used            int64  `json:"used"`
-	Limit           int64  `json:"limit"`
-	PercentUsed     int64  `json:"percent_used"`
-	WindowStartedAt string `json:"window_started_at"`
-	ResetsAt        string `json:"resets_at"`
+	KeyID           int64   `json:"key_id"`
+	KeyName         string  `json:"key_name,omitzero"`
+	OrganizationID  string  `json:"organization_id"`
+	Threshold       int64   `json:"threshold"`
+	Span            Span    `json:"span"`
+	Used            int64   `json:"used"`
+	Limit           int64   `json:"limit"`
+	PercentUsed     float64 `json:"percent_used"`
+	WindowStartedAt string  `json:"window_started_at"`
+	ResetsAt        string  `json:"resets_at"`
 }
 
 // body is what a webhook gets, the same at each attempt.
@@ -134,7 +134,7 @@ func (f Firing) called() string {
 }
 
 func (f Firing) subject() string {
-	return fmt.Sprintf("%s has used %d%% of its limit %s", f.called(), f.Percent(), f.by())
+	return fmt.Sprintf("%s has used %v%% of its limit %s", f.called(), f.Percent(), f.by())
 }
 
 func (f Firing) by() string {
@@ -147,7 +147,7 @@ func (f Firing) by() string {
 func (f Firing) text() string {
 	const when = "2006-01-02 15:04:05 UTC"
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s (id %d) has used %d of the %d requests that it has %s, which is %d%%.\n\n",
+	fmt.Fprintf(&b, "%s (id %d) has used %d of the %d requests that it has %s, which is %v%%.\n\n",
 		f.called(), f.KeyID, f.Used, f.Of, f.by(), f.Percent())
 	fmt.Fprintf(&b, "Counted since  %s\nCounts anew at %s\n\n", f.Window.Format(when), f.ResetsAt().Format(when))
 	fmt.Fprintf(&b, "Requests beyond the limit are refused until then.\n\n")

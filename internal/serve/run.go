@@ -25,7 +25,7 @@ func (s *server) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.setupCode, s.agents.OperatorID = code, operator
+	s.setupCode, s.agents.OperatorID, s.alerts.OperatorID = code, operator, operator
 	if err := s.signing.Start(ctx); err != nil {
 		return err
 	}
@@ -116,6 +116,9 @@ func (s *server) work() {
 		l.start("change log", s.gate.Follow)
 		l.every("purge of signatures", time.Minute, whole(s.gate.PurgeSignatures))
 	}
+	l.start("alerts", s.alerts.Fire)
+	l.start("deliveries of alerts", s.alerts.Deliver)
+	l.every("purge of alerts", time.Hour, whole(s.alerts.Purge))
 	l.every("lost runs", 5*time.Second, s.interruptLost)
 	l.every("purge of keys", time.Hour, whole(s.keys.Purge))
 	l.every("purge of auth tokens", time.Minute, whole(s.vault.Purge))

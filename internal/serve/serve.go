@@ -21,6 +21,7 @@ import (
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/account"
 	"github.com/keyward/keyward/internal/agent"
+	"github.com/keyward/keyward/internal/alert"
 	"github.com/keyward/keyward/internal/apikey"
 	"github.com/keyward/keyward/internal/audit"
 	"github.com/keyward/keyward/internal/config"
@@ -67,6 +68,7 @@ type server struct {
 	keys     *apikey.Store
 	agents   *agent.Store
 	vault    *vault.Store
+	alerts   *alert.Store
 	limits   *limit.Keeper
 	usage    *usage.Counter
 	metrics  *metrics.Metrics
@@ -126,6 +128,11 @@ func (s *server) build(context.Context) error {
 		a, err := s.agents.Find(ctx, who, id)
 		return profileAgent(a), err
 	}}
+	s.alerts = &alert.Store{
+		Acts: s.acts, DB: s.db, Root: s.root, Now: now, Log: s.log, CheckURL: s.egress.CheckURL, Client: s.egress.Client, Mail: s.mailer(),
+		LimitsOf: s.limitsOf, OwnerEmails: s.accounts.OwnerEmails,
+		OnFired: func() { s.metrics.AlertsFired.Inc() }, OnDelivery: func(channel, result string) { s.metrics.Delivered(channel, result) },
+	}
 	s.usage = &usage.Counter{DB: s.db, Now: now, Log: s.log}
 	s.limits = &limit.Keeper{DB: s.db, Clock: limit.Steady(now), Log: s.log}
 	s.metrics = metrics.New(s.usageLag, func() int { return s.gate.Remembered() })
@@ -133,7 +140,7 @@ func (s *server) build(context.Context) error {
 	s.gate = gate.New(gate.Parts{
 		DB: s.db, Keys: s.keys, Accounts: s.accounts, Limits: s.limits, Usage: s.usage, Metrics: s.metrics, Log: s.log, Now: now,
 		Others: s.fleet.Others, Shared: s.db.Shared(),
-		Threshold: func(context.Context, int64) (int64, error) { return 0, nil }, Crossed: func(int64, string, string, time.Time, int64, int64) {},
+		Threshold: s.alerts.Threshold, Crossed: s.crossed,
 	})
 	s.acts.Closed = s.gate.Closed
 	s.runs = &run.Runs{
