@@ -3,7 +3,6 @@ package v1
 import (
 	"context"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -12,17 +11,12 @@ import (
 	"github.com/keyward/keyward/internal/api"
 	"github.com/keyward/keyward/internal/apikey"
 	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/usage"
 )
-
-// Use is when a key was used, and from where.
-type Use struct {
-	At      time.Time
-	Address netip.Addr
-}
 
 // LastUses returns the last use of each of the keys with these ids that was used
 // at all.
-type LastUses func(ctx context.Context, ids []int64) (map[int64]Use, error)
+type LastUses func(ctx context.Context, ids []int64) (map[int64]usage.Use, error)
 
 type keySurface struct {
 	keys *apikey.Store
@@ -51,7 +45,7 @@ func RegisterKeys(a *api.API, keys *apikey.Store, uses LastUses) {
 		Errors:  []*fault.Fault{fault.ErrNotAllowed},
 	}, s.getSelf)
 	api.Register(a, api.Operation{
-		Method: http.MethodDelete, Path: "/v1/keys/self", Name: "revokeOwnKey", Tag: tag, Security: api.KeyOrToken, Action: access.RevokeSelf, Status: http.StatusNoContent,
+		Method: http.MethodDelete, Path: "/v1/keys/self", Name: "revokeOwnKey", Tag: tag, Security: api.KeyOrToken, Free: true, Action: access.RevokeSelf, Status: http.StatusNoContent,
 		Summary:     "Revoke the API key of this request",
 		Description: "Whoever holds a key may end it. What it made ends with it.",
 		Errors:      []*fault.Fault{fault.ErrNotAllowed},
@@ -85,7 +79,7 @@ func RegisterKeys(a *api.API, keys *apikey.Store, uses LastUses) {
 }
 
 // show returns k as its organization sees it.
-func (s *keySurface) show(k apikey.Key, who access.Caller, use Use) client.Key {
+func (s *keySurface) show(k apikey.Key, who access.Caller, use usage.Use) client.Key {
 	out := client.Key{
 		ID: k.ID, Name: k.Name, Hint: k.Hint, Type: k.Type, Tier: who.Tier, Status: k.Status(s.keys.Now()),
 		Scopes: k.Scopes.Names(), AgentIDs: k.AgentIDs, RequireSignature: k.RequireSignature, Enabled: !k.Disabled,
@@ -100,8 +94,8 @@ func (s *keySurface) show(k apikey.Key, who access.Caller, use Use) client.Key {
 	if k.Limits != (access.Limits{}) {
 		out.Limits = &client.KeyLimits{RequestsPerHour: k.Limits.PerHour, Burst: k.Limits.Burst, RequestsPerMonth: k.Limits.PerMonth}
 	}
-	if use.Address.IsValid() {
-		out.LastUsedIP = use.Address.String()
+	if use.From.IsValid() {
+		out.LastUsedIP = use.From.String()
 	}
 	return out
 }
@@ -127,7 +121,7 @@ func (s *keySurface) create(ctx context.Context, who access.Caller, in *createKe
 	if err != nil {
 		return client.IssuedKey{}, err
 	}
-	return client.IssuedKey{Key: s.show(made.Key, who, Use{}), Secret: made.Secret.Reveal(), SigningSecret: made.Signing.Reveal()}, nil
+	return client.IssuedKey{Key: s.show(made.Key, who, usage.Use{}), Secret: made.Secret.Reveal(), SigningSecret: made.Signing.Reveal()}, nil
 }
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }

@@ -55,7 +55,7 @@ func Register(a *api.API, g *gate.Gate, gateways []netip.Prefix) {
 			"The gateway's configuration gives the query: organization (whose keys are let in; any, from an address in the setting gateways), " +
 			"scope (one or more, separated by commas), agent_id, and deny=403, which answers 403 to everything that is refused, with the true status in X-Deny-Status and the body in X-Deny-Body. " +
 			"A good key is answered with X-Key-Id, X-Key-Name, X-Account-Id, X-Organization-Id, X-Key-Scopes and the headers of its limit.",
-		Errors: append([]*fault.Fault{fault.ErrInvalidRequest, fault.ErrUnavailable, access.ErrInsufficientScope, access.ErrAgentNotAllowed, fault.ErrNotAllowed}, gate.Refusals...),
+		Errors: append([]*fault.Fault{fault.ErrInvalidRequest, fault.ErrMissingField, fault.ErrUnknownField, fault.ErrUnavailable, access.ErrInsufficientScope, access.ErrAgentNotAllowed, fault.ErrNotAllowed}, gate.Refusals...),
 	}
 	a.Raw(gateway, http.HandlerFunc(s.forward), api.Answer{Status: http.StatusOK})
 	a.Direct(gateway, http.HandlerFunc(s.forward))
