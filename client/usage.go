@@ -32,7 +32,7 @@ type KeyUsage struct {
 
 	Limit       *int64   `json:"limit,omitzero" nullable:"false" doc:"Requests in an hour, or in a month where there is no limit an hour"`
 	Remaining   *int64   `json:"remaining,omitzero" nullable:"false" doc:"What is left of the limit now"`
-	Reset       Time     `json:"reset,omitzero" doc:"When all of the limit is there again"`
+	Reset       Time     `json:"reset,omitzero" doc:"When all of the limit is there again; left out: it is there now"`
 	PercentUsed *float64 `json:"percent_used,omitzero" nullable:"false" doc:"How much of the limit is used now" example:"12.5"`
 
 	LastUsedAt Time         `json:"last_used_at,omitzero" doc:"When a request was last allowed, in the period or not; left out: never"`

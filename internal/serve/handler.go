@@ -37,6 +37,7 @@ func (s *server) handler() *api.API {
 	auth.Register(a, s.accounts)
 	auth.RegisterKeys(a, s.keys)
 	v1.RegisterKeys(a, s.keys, s.usage.LastUses)
+	v1.RegisterUsage(a, s.keys, s.usage, s.keyLimits)
 	verify.Register(a, s.gate, s.Config.Gateways)
 	v1.RegisterAlerts(a, s.alerts)
 	v1.RegisterAgents(a, s.agents)

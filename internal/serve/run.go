@@ -110,6 +110,8 @@ func (s *server) work() {
 	l.start("signing keys", s.signing.Loop)
 	l.start("sign-ins", s.accounts.Loop)
 	l.start("usage", s.usage.Loop)
+	l.start("roll-up of usage", s.usage.RollLoop)
+	l.every("purge of usage", 10*time.Minute, s.usage.Purge)
 	l.start("limits", s.limits.Loop)
 	l.every("purge of limits", time.Hour, whole(s.limits.Purge))
 	if s.db.Shared() {

@@ -133,7 +133,9 @@ func (s *server) build(context.Context) error {
 		LimitsOf: s.limitsOf, OwnerEmails: s.accounts.OwnerEmails,
 		OnFired: func() { s.metrics.AlertsFired.Inc() }, OnDelivery: func(channel, result string) { s.metrics.Delivered(channel, result) },
 	}
-	s.usage = &usage.Counter{DB: s.db, Now: now, Log: s.log}
+	s.usage = &usage.Counter{
+		DB: s.db, Now: now, Log: s.log, KeepMinutes: c.UsageKept.Minutes, KeepHours: c.UsageKept.Hours, KeepDays: c.UsageKept.Days,
+	}
 	s.limits = &limit.Keeper{DB: s.db, Clock: limit.Steady(now), Log: s.log}
 	s.metrics = metrics.New(s.usageLag, func() int { return s.gate.Remembered() })
 	s.requests = &requests{metrics: s.metrics, known: map[answered]prometheus.Observer{}}

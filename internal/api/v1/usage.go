@@ -20,7 +20,7 @@ import (
 // none an hour.
 type KeyLimit struct {
 	Limit, Remaining int64
-	Reset            time.Time
+	Reset            time.Time // zero: no window is open, and all of the limit is there
 }
 
 // LimitsOf tells how much is left of the limits of keys, which are of who's
