@@ -246,6 +246,47 @@ func TestASlowKeyLosesAHundredthInACrash(t *testing.T) {
 	})
 }
 
+func TestAKeyWritesAboutAHundredTimesAnHour(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		for _, n := range []int64{100, 1000} {
+			clock, l, writes, reserved := setTo(noon), access.Limits{PerHour: n, Burst: 10, PerMonth: 1_000_000}, 0, int64(0)
+			k := open(d, clock.now)
+			for range n {
+				take(t, k, n, l, 1)
+				clock.advance(time.Hour / time.Duration(n+1))
+				rest(k)
+				if r := stored(t, d, n); r.reserved != reserved {
+					writes, reserved = writes+1, r.reserved
+				}
+			}
+			if writes > 135 {
+				t.Errorf("%d requests took %d writes", n, writes)
+			}
+		}
+	})
+}
+
+// The wait at the start is a second at most, whatever a clock has stored.
+func TestAProcessFollowsAnotherForASecondAtMost(t *testing.T) {
+	const second = int64(time.Second)
+	for _, c := range []struct{ settled, began, want int64 }{
+		{0, 100 * second, 101 * second}, // it died, or still runs
+		{40 * second, 100 * second, 41 * second},
+		{99*second + 1, 100 * second, 100*second + 1},
+		{500 * second, 100 * second, 101 * second},
+	} {
+		var w window
+		w.follow(c.settled, c.began)
+		early := w.early(access.Limits{Burst: 1}, instant{ns: c.began})
+		if got := c.began + int64(early); got != c.want {
+			t.Errorf("settled at %d, began at %d: not before %d, want %d", c.settled, c.began, got, c.want)
+		}
+		if w.early(access.Limits{PerHour: 1}, instant{ns: c.began}) != 0 {
+			t.Error("a key without a burst waits")
+		}
+	}
+}
+
 func TestWhatIsSettledIsNotLost(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		for i, n := range someLimits {

@@ -85,8 +85,10 @@ func (k *Keeper) Settle(ctx context.Context) error {
 			select {
 			case <-a.done:
 			case <-ctx.Done():
-				return errors.Join(failed, ctx.Err())
 			}
+		}
+		if err := ctx.Err(); err != nil {
+			return errors.Join(failed, err)
 		}
 	}
 }

@@ -102,8 +102,8 @@ func (w *window) admit(l access.Limits, now instant, cost int64) {
 // runsLow reports whether more should be reserved, ahead of its use: three
 // quarters of a block are gone, and there is more.
 func (w *window) runsLow(l access.Limits) bool {
-	return l.PerHour > 0 && 4*(w.reserved-w.hourly) <= w.block && w.reserved < l.PerHour ||
-		l.PerMonth > 0 && 4*(w.monthReserved-w.monthly) <= w.block && w.monthReserved < l.PerMonth
+	return l.PerHour > 0 && w.reserved-w.hourly <= w.block/4 && w.reserved < l.PerHour ||
+		l.PerMonth > 0 && w.monthReserved-w.monthly <= w.block/4 && w.monthReserved < l.PerMonth
 }
 
 // pace is how much the key uses in a second, as far as is known.
