@@ -437,8 +437,10 @@ func TestAnAlertGoesToBothWhereBothAreNamed(t *testing.T) {
 func TestCrossedNeverWaitsAndSaysWhenItIsFull(t *testing.T) {
 	s := &Store{}
 	for i := range int64(maxWaiting) {
-		if !s.Crossed(i+1, "org", Hour, start, 1, 1) || !s.Crossed(i+1, "org", Hour, start, 1, 1) {
-			t.Fatalf("crossing %d was not noted", i)
+		for range 2 { // the second one is known, and takes no room
+			if !s.Crossed(i+1, "org", Hour, start, 1, 1) {
+				t.Fatalf("crossing %d was not noted", i)
+			}
 		}
 	}
 	if s.Crossed(-1, "org", Hour, start, 1, 1) {
