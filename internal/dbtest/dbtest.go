@@ -31,17 +31,27 @@ import (
 // or fails where KEYWARD_TEST_REQUIRE is "all".
 func Each(t *testing.T, f func(t *testing.T, d *db.DB)) {
 	t.Helper()
-	EachURL(t, func(t *testing.T, url string) {
-		d, err := db.Open(t.Context(), url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { d.Close() })
-		if err := d.Migrate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		f(t, d)
-	})
+	EachURL(t, func(t *testing.T, url string) { f(t, open(t, url)) })
+}
+
+// SQLite returns such a database on SQLite, for what does not depend on which of
+// the two it is.
+func SQLite(t testing.TB) *db.DB {
+	t.Helper()
+	return open(t, "sqlite:"+filepath.Join(t.TempDir(), "keyward.db"))
+}
+
+func open(t testing.TB, url string) *db.DB {
+	t.Helper()
+	d, err := db.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // EachURL runs f as two subtests, each with the address of an empty database

@@ -139,6 +139,7 @@ func BenchmarkGet(b *testing.B) {
 		c.put(entryOf(n, m), c.generation.Load())
 	}
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(p *testing.PB) {
 		for n := rand.IntN(100_000); p.Next(); n = (n + 7919) % 100_000 {
 			d := digestOf(n)

@@ -124,6 +124,7 @@ func (g *Gate) land(ctx context.Context, digest apikey.Digest, f *flight) {
 	}()
 	l.places <- struct{}{}
 	defer func() { <-l.places }()
+	g.Metrics.Lookups.Inc()
 	f.entry, f.err = g.load(ctx, digest)
 	switch {
 	case f.err == nil:

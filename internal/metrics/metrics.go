@@ -21,6 +21,7 @@ type Metrics struct {
 
 	CacheHits   prometheus.Counter
 	CacheMisses prometheus.Counter
+	Lookups     prometheus.Counter
 	AlertsFired prometheus.Counter
 
 	checks     *prometheus.CounterVec
@@ -43,6 +44,9 @@ func New(lag func() time.Duration, remembered func() int) *Metrics {
 		AlertsFired: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keyward_alerts_fired_total", Help: "Alerts that fired: once for a window of a key's limit.",
 		}),
+		Lookups: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keyward_key_lookups_total", Help: "Keys that were looked up in the database.",
+		}),
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keyward_key_checks_total", Help: "Checks of API keys, by the code of what came of them; VALID is a good one.",
 		}, []string{"code"}),
@@ -57,7 +61,7 @@ func New(lag func() time.Duration, remembered func() int) *Metrics {
 			Name: "keyward_alert_deliveries_total", Help: "Attempts to deliver alerts, by channel and result.",
 		}, []string{"channel", "result"}),
 	}
-	m.registry.MustRegister(m.CacheHits, m.CacheMisses, m.AlertsFired, m.checks, m.refused, m.requests, m.deliveries,
+	m.registry.MustRegister(m.CacheHits, m.CacheMisses, m.Lookups, m.AlertsFired, m.checks, m.refused, m.requests, m.deliveries,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "keyward_usage_flush_lag_seconds", Help: "The age of the oldest usage counts that are not on disk yet.",
 		}, func() float64 { return lag().Seconds() }),
