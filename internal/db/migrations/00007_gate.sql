@@ -12,7 +12,8 @@ ALTER TABLE api_key_secrets ADD COLUMN signing BYTEA NOT NULL DEFAULT '';
 CREATE INDEX api_key_secrets_expires ON api_key_secrets (expires_at) WHERE expires_at <> 0;
 
 -- What was reserved of a key's limits: a server admits only what it has
--- reserved here. settled_at is 0 while a server holds a part of it.
+-- reserved here. settled_at is 0 while a server holds a part of it, or died with
+-- it; else it is when the last one admitted.
 CREATE TABLE limit_windows (
     key_id         BIGINT PRIMARY KEY,
     opened_at      BIGINT NOT NULL,
