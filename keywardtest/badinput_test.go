@@ -35,6 +35,8 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 	organizations := h.must(200, "GET", "/v1/organizations", nil, op.bearer())
 	organization := organizations.get("data").([]any)[0].(map[string]any)["id"].(string)
 
+	other := fmt.Sprintf("/v1/keys/%v", int64(h.must(201, "POST", "/v1/keys", map[string]any{"name": "other"}, p.bearer()).get("id").(float64)))
+
 	argument := map[string]any{"name": "x", "type": "string", "required": true, "sensitive": false, "default": "d", "description": "e"}
 	calls := []call{
 		{"POST", "/auth/register", "-", map[string]any{"name": "N", "email": "new@example.com", "password": "long enough", "setupCode": "x"}, []string{"name", "email", "password"}, nil},
@@ -44,7 +46,16 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 		{"DELETE", "/auth/me", p.bearer(), map[string]any{"password": p.password}, []string{"password"}, nil},
 		{"POST", "/auth/password", p.bearer(), map[string]any{"currentPassword": p.password, "newPassword": "another one"}, []string{"currentPassword", "newPassword"}, nil},
 		{"POST", "/auth/api-keys", p.bearer(), map[string]any{"nickname": "k"}, []string{"nickname"}, nil},
-		{"POST", "/v1/keys", p.withKey(), map[string]any{"name": "k", "type": "temporary", "expires_in": 60}, []string{"name"}, nil},
+		{"POST", "/v1/keys", p.withKey(), map[string]any{"name": "k", "type": "temporary", "expires_in": 60, "scopes": []any{"read"}, "agent_ids": []any{"a"},
+			"allowed_ips": []any{"127.0.0.1"}, "limits": map[string]any{"requests_per_hour": 5, "burst": 5, "requests_per_month": 5},
+			"require_signature": true, "enabled": true, "external_id": "e", "metadata": map[string]any{"m": 1}}, []string{"name"}, []string{"metadata.m"}},
+		{"PATCH", other, p.bearer(), map[string]any{"name": "k", "expires_in": 60, "scopes": []any{"read"}, "agent_ids": []any{"a"},
+			"allowed_ips": []any{"127.0.0.1"}, "limits": map[string]any{"requests_per_hour": 5, "burst": 5, "requests_per_month": 5},
+			"require_signature": true, "enabled": true, "external_id": "e", "metadata": map[string]any{"m": 1}}, nil, []string{"metadata.m"}},
+		{"PATCH", other, p.bearer(), map[string]any{"add_ips": []any{"127.0.0.1"}, "remove_ips": []any{"127.0.0.2"}}, nil, nil},
+		{"POST", other + "/rotate", p.bearer(), map[string]any{"grace_period": 60}, nil, nil},
+		{"PUT", fmt.Sprintf("/v1/keys/%d/alert", p.keyID), p.withKey(), map[string]any{"threshold": 80, "webhook_url": "https://example.com/", "email": "ops@example.com"},
+			[]string{"threshold"}, nil},
 		{"POST", "/v1/agents", p.withKey(), map[string]any{"id": "b", "name": "B", "description": "d", "visibility": "private", "timeout_seconds": 5,
 			"runner": map[string]any{"type": "http", "url": url}, "input_arguments": []any{argument}},
 			[]string{"name", "runner", "runner.type", "input_arguments.0.name", "input_arguments.0.type"}, []string{"input_arguments.0.default"}},
@@ -104,12 +115,14 @@ func (c call) mutations(t *testing.T) []mutation {
 	whole := text(c.valid)
 	add := func(what, code, body string) { all = append(all, mutation{what, code, body}) }
 
-	add("no body", "", "")
+	if c.method != "POST" || c.required != nil { // or the body may be left out
+		add("no body", "", "")
+		add("null", "", "null")
+	}
 	add("half a body", "INVALID_REQUEST", whole[:len(whole)/2])
 	add("two bodies", "INVALID_REQUEST", whole+whole)
 	add("an array", "", "["+whole+"]")
 	add("a text", "", `"x"`)
-	add("null", "", "null")
 	add("too large", "BODY_TOO_LARGE", whole[:len(whole)-1]+`,"`+strings.Repeat("x", 1<<20)+`":1}`)
 	add("a field twice", "INVALID_REQUEST", `{"`+first(c.valid)+`":1,`+whole[1:])
 	add("deep nesting", "", `{"`+first(c.valid)+`":`+strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)+`}`)
@@ -199,6 +212,9 @@ func at(v any, path string) any {
 func with(v any, path string, value any, remove bool) any {
 	name, rest, more := strings.Cut(path, ".")
 	if list, ok := v.([]any); ok {
+		if !more {
+			return []any{value}
+		}
 		return []any{with(list[0], rest, value, remove)}
 	}
 	m := maps.Clone(v.(map[string]any))
@@ -224,7 +240,7 @@ func state(t *testing.T, data string) string {
 	var all strings.Builder
 	for table, columns := range map[string]string{
 		"accounts": "id, name, email, updated_at", "organizations": "id, tier, limits, quotas, updated_at", "memberships": "account_id, role", "sign_ins": "id, number, ended_at",
-		"api_keys": "id, name, expires_at, revoked_at", "api_key_secrets": "hint, expires_at", "agents": "id, name, updated_at",
+		"api_keys": "id, name, expires_at, revoked_at, external_id, disabled, settings, updated_at", "api_key_secrets": "hint, expires_at", "agents": "id, name, updated_at",
 		"profiles": "uid, name, revision, updated_at", "profile_values": "profile_uid, name, revision", "profile_slots": "profile_uid, expires_at",
 		"runs": "id", "audit_entries": "id", "changes": "id", "setup_codes": "organization_id", "quota_uses": "organization_id, kind, used",
 	} {
