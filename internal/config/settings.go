@@ -240,7 +240,7 @@ var settings = []setting{
 	{
 		name: "usage.keep_minutes", form: "duration", initial: "48h",
 		help: `How long it is kept how much each key was used in each minute. A number with its unit: 48h. ` +
-			`They take the most room: about 11 bytes for each key that is used in a minute.`,
+			`They take the most room: about 10 bytes for each key that is used in a minute.`,
 		one: func(c *Config, text string) (err error) {
 			c.UsageKept.Minutes, err = duration(text, longestKept)
 			return err

@@ -38,11 +38,14 @@ func appendEntry(b []byte, format byte, before int64, e entry) []byte {
 	if e.usedAt == 0 {
 		return append(b, 0)
 	}
-	from := e.from.Unmap().WithZone("").AsSlice() // nil: not known
+	from := plain(e.from).AsSlice() // nil: not known
 	b = append(b, byte(1+len(from)))
 	b = append(b, from...)
 	return binary.AppendVarint(b, (e.usedAt-e.at)/int64(time.Millisecond/time.Microsecond))
 }
+
+// plain returns an address as it is kept.
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // encode writes entries, which are in the order of their keys.
 func encode(format byte, entries []entry) []byte {

@@ -240,7 +240,7 @@ func (c *Counter) LastUses(ctx context.Context, ids []int64) (map[int64]Use, err
 	is := func(key int64) bool { return wanted[key] }
 	note := func(e entry) {
 		if e.usedAt != 0 {
-			uses[e.key] = uses[e.key].later(Use{db.Time(e.usedAt), e.from})
+			uses[e.key] = uses[e.key].later(Use{db.Time(e.usedAt), plain(e.from)})
 		}
 	}
 	// In the order in which a use moves on, so that it is seen wherever it is.
