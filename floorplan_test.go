@@ -44,7 +44,7 @@ var floorplan = map[string]string{
 	"internal/agent":   "internal/access internal/db internal/fault internal/quota internal/seal internal/webhook",
 	"internal/vault":   "internal/access internal/db internal/fault internal/quota internal/seal",
 	"internal/audit":   "internal/access internal/db internal/seal",
-	"internal/alert":   "internal/access internal/db internal/egress internal/fault internal/mail internal/seal internal/webhook",
+	"internal/alert":   "internal/access internal/db internal/egress internal/fault internal/mail internal/seal internal/throttle internal/webhook",
 	"internal/limit":   "internal/access internal/db",
 	"internal/usage":   "internal/access internal/db internal/fault",
 	"internal/node":    "internal/db internal/seal",

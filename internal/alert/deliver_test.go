@@ -419,6 +419,37 @@ func TestEachOwnerGetsAMessageOfHisOwn(t *testing.T) {
 	})
 }
 
+func TestAlertsBuryNobodyInMail(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		many := int64(mailPace.Burst) + 5
+		for i := range many {
+			who, organization := h.jane, "org"
+			if i%2 == 1 {
+				who, organization = h.bob, "other"
+			}
+			h.insertKey(t, d, 100+i, key{organization, fmt.Sprint("key ", i), access.Limits{PerHour: 10}})
+			if _, _, err := h.Set(t.Context(), who, 100+i, Request{Threshold: 50, Email: []string{"joe@example.com", "Joe@example.com"}[i%2]}); err != nil {
+				t.Fatal(err)
+			}
+			h.crossed(t, 100+i, Hour, start, 5, 10)
+		}
+		for range many { // a few at a time
+			h.round(t)
+		}
+		if n := len(h.mailbox.Messages()); n != mailPace.Burst {
+			t.Fatalf("%d messages at once, want %d", n, mailPace.Burst)
+		}
+		for range 20 {
+			h.clock.pass(10 * time.Minute)
+			h.round(t)
+		}
+		if n := len(h.mailbox.Messages()); n != int(many) {
+			t.Errorf("%d messages in the end, want %d", n, many)
+		}
+	})
+}
+
 func TestAnAlertGoesToBothWhereBothAreNamed(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		h, x := newHouse(t, d), newReceiver(t)

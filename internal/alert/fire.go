@@ -137,9 +137,9 @@ func (s *Store) fireSurely(ctx context.Context, x crossing) {
 		err := s.fireInTime(ctx, x)
 		f := fault.Of(err)
 		switch {
-		case err == nil:
+		case err == nil || f.Kind == fault.NotFound: // or its key is gone
 			return
-		case errors.Is(err, seal.ErrTag), f.Kind == fault.NotFound:
+		case errors.Is(err, seal.ErrTag):
 			// It would fail again in the same way; once a window is enough.
 			s.Log.Error("an alert can't fire", "key_id", x.keyID, "err", err)
 			return

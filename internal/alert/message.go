@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyward/keyward/internal/egress"
 	"github.com/keyward/keyward/internal/mail"
+	"github.com/keyward/keyward/internal/throttle"
 	"github.com/keyward/keyward/internal/webhook"
 )
 
@@ -109,10 +111,21 @@ func unanswered(ctx context.Context, err error) outcome {
 	return outcome{says: says, cause: err}
 }
 
+// mailPace is how often an organization sends e-mail, and how often one address
+// gets any, whoever sends it. Nobody has asked the one who has the address
+// whether he wants to be told: alerts must be no way to bury him.
+var mailPace = throttle.Pace{Burst: 60, Every: time.Minute}
+
 // mail sends a firing to one person.
 func (s *Store) mail(ctx context.Context, f Firing, d Delivery) outcome {
 	if s.Mail == nil {
 		return outcome{says: "The server sends no e-mail (smtp.host is not set)."}
+	}
+	switch now := s.Now(); {
+	case s.from.Take(mailPace, now, f.OrganizationID) > 0:
+		return outcome{says: "The organization has sent as much e-mail as it may for now."}
+	case s.to.Take(mailPace, now, strings.ToLower(d.Target)) > 0:
+		return outcome{says: "This address has got as much e-mail as it may for now."}
 	}
 	err := s.Mail(ctx, mail.Message{ID: d.ID, To: d.Target, Subject: f.subject(), Text: f.text()})
 	var failure *mail.Failure

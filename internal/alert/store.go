@@ -15,6 +15,7 @@ import (
 	"github.com/keyward/keyward/internal/db"
 	"github.com/keyward/keyward/internal/mail"
 	"github.com/keyward/keyward/internal/seal"
+	"github.com/keyward/keyward/internal/throttle"
 	"github.com/keyward/keyward/internal/webhook"
 )
 
@@ -53,6 +54,9 @@ type Store struct {
 
 	crossed crossings
 	under   underWay
+
+	// How often this server sends e-mail, for an organization and to an address.
+	from, to throttle.Throttle
 }
 
 const columns = `a.key_id, a.organization_id, a.threshold, a.webhook_url, a.email, a.secret, a.created_at, a.updated_at, a.root_version, a.tag`

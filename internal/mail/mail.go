@@ -21,6 +21,7 @@ import (
 	"net"
 	netmail "net/mail"
 	"net/textproto"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -105,7 +106,8 @@ func CheckAddress(text string) (reason string) {
 func unprintable(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }
 
 // Send hands m to the mail server, or returns a *Failure. It may fail after the
-// server has taken the message: then it is sent twice, with one ID.
+// server has taken the message: then it is sent twice, with one ID. It returns
+// when ctx ends.
 func (s *Sender) Send(ctx context.Context, m Message) error {
 	if s.TLS == Clear && len(s.Password.Bytes()) > 0 {
 		return &Failure{Says: "The password of the mail server may not be sent in the clear (smtp.tls)."}
@@ -118,6 +120,27 @@ func (s *Sender) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
+	// The library bounds each step of the conversation and not the whole.
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- &Failure{"The message could not be sent.", fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+			}
+		}()
+		done <- converse(ctx, client, message)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return &Failure{saysTooSlow, ctx.Err()}
+	}
+}
+
+const saysTooSlow = "The mail server did not answer in time."
+
+func converse(ctx context.Context, client *gomail.Client, message *gomail.Msg) error {
 	conversation, err := client.DialToSMTPClientWithContext(ctx)
 	if err != nil {
 		return unreachable(err)
@@ -215,7 +238,7 @@ func unreachable(err error) error {
 	case errors.As(err, &record):
 		says = "The mail server could not be reached: it does not speak TLS at this address (smtp.tls)."
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		says = "The mail server did not answer in time."
+		says = saysTooSlow
 	case errors.As(err, &answer) && (answer.Code == 530 || answer.Code == 534 || answer.Code == 535 || answer.Code == 538):
 		says = fmt.Sprintf("The mail server did not let this server sign in (code %d).", answer.Code)
 	case errors.As(err, &answer):
@@ -242,7 +265,7 @@ func refused(err error) error {
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		says = "The mail server did not answer in time."
+		says = saysTooSlow
 	}
 	return &Failure{says, err}
 }

@@ -2,6 +2,7 @@ package mail
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -179,5 +180,24 @@ func TestAFailureIsSaidInOurOwnWords(t *testing.T) {
 		if !errors.As(err, &f) || f.Says != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
+	}
+}
+
+func TestSendingEndsWithItsContext(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	slow := mailtest.Start(t, mailtest.Plain, "", "")
+	defer slow.Hold()()
+	for _, s := range []*Sender{{Host: silent.Addr().String(), From: "keys@example.com", TLS: Clear, Now: time.Now}, sender(slow, Clear)} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		began := time.Now()
+		err := s.Send(ctx, Message{ID: "d", To: "jane@example.com", Subject: "s", Text: "t\n"})
+		if f := (*Failure)(nil); !errors.As(err, &f) || f.Says != saysTooSlow || time.Since(began) > 5*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		cancel()
 	}
 }
