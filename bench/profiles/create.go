@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/keyward/keyward/bench/lab"
 )
 
 // create measures how fast profiles are created over HTTP, against the bare
@@ -33,7 +35,7 @@ func (b *bench) create(ctx context.Context) error {
 			return b.overHTTP(ctx, []string{b.binary, "serve"}, b.newFolder(), manyClients)
 		}},
 	}
-	speeds := make([]series, len(programs))
+	speeds := make([]lab.Series, len(programs))
 	for round := range b.rounds {
 		var told []string
 		for i, p := range programs {
@@ -44,7 +46,7 @@ func (b *bench) create(ctx context.Context) error {
 			speeds[i] = append(speeds[i], speed)
 			told = append(told, fmt.Sprintf("%s %.0f/s", p.name, speed))
 		}
-		say("round %d of %d: %s", round+1, b.rounds, strings.Join(told, ", "))
+		lab.Say("round %d of %d: %s", round+1, b.rounds, strings.Join(told, ", "))
 	}
 
 	fmt.Printf("\nCreating a profile of %d values, profiles a second, %d in each round:\n\n", valuesOfEach, b.each)
@@ -53,10 +55,10 @@ func (b *bench) create(ctx context.Context) error {
 	for i, p := range programs {
 		ratio, target := "1", ""
 		if i > 0 {
-			ratio = fmt.Sprintf("**%.2f**", speeds[i].median()/speeds[0].median())
+			ratio = fmt.Sprintf("**%.2f**", speeds[i].Median()/speeds[0].Median())
 			target = fmt.Sprintf("%.1f", p.target)
 		}
-		fmt.Printf("| %s | %s | %.0f | %s | %s |\n", p.name, speeds[i].list("%.0f"), speeds[i].median(), ratio, target)
+		fmt.Printf("| %s | %s | %.0f | %s | %s |\n", p.name, speeds[i].List("%.0f"), speeds[i].Median(), ratio, target)
 	}
 	return nil
 }

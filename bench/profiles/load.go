@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/keyward/keyward/bench/lab"
 )
 
 const (
@@ -44,7 +45,7 @@ func signUp(ctx context.Context, address string) (*owner, error) {
 		{"/v1/agents", agentDefinition(), nil},
 	} {
 		o.token = signedIn.AccessToken
-		if err := o.call(ctx, step.path, step.body, step.into); err != nil {
+		if err := lab.Call(ctx, o.address, o.token, step.path, step.body, step.into); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.path, err)
 		}
 	}
@@ -68,38 +69,6 @@ func agentDefinition() any {
 }
 
 func fieldName(i int) string { return fmt.Sprintf("field_%d", i) }
-
-// call posts body and reads the answer, as clients with a library do.
-func (o *owner) call(ctx context.Context, path string, body, into any) error {
-	sent, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+o.address+path, bytes.NewReader(sent))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if o.token != "" {
-		req.Header.Set("Authorization", "Bearer "+o.token)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("%s: %s", res.Status, answer)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, into)
-}
 
 // connection is a client that costs as little as it can: it shares the machine
 // with the server that it measures.
@@ -190,8 +159,8 @@ func (b *bench) overHTTP(ctx context.Context, program []string, folder string, c
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	o, err := signUp(ctx, s.address)
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	o, err := signUp(ctx, s.Address)
 	if err != nil {
 		return 0, err
 	}

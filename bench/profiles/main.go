@@ -3,7 +3,7 @@
 //
 //	go run ./bench/profiles              all of it, about five minutes
 //	go run ./bench/profiles -only open   one part: create, open, memory or restart
-//	go run ./bench/profiles -cpu DIR     CPU profiles of the server while profiles are created
+//	go run ./bench/profiles -profile DIR profiles of the server while profiles are created
 //
 // It prints a table in Markdown. docs/performance.md has its figures, and says
 // what is measured and what bare means.
@@ -15,16 +15,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"github.com/keyward/keyward/bench/lab"
 )
 
 // settings are what the program is called with.
 type settings struct {
-	rounds int    // of each measurement; the median counts
-	each   int    // profiles that one round creates
-	stored int    // profiles in the database that restarts
-	dir    string // for databases: a folder on a real disk
-	cpu    string // where CPU profiles go; empty: none are taken
+	rounds  int    // of each measurement; the median counts
+	each    int    // profiles that one round creates
+	stored  int    // profiles in the database that restarts
+	dir     string // for databases: a folder on a real disk
+	profile string // where profiles go; empty: none are taken
 }
 
 // parts are what can be measured, in order.
@@ -39,15 +40,15 @@ var parts = []struct {
 }
 
 func main() {
-	if len(os.Args) > 2 && os.Args[1] == profiled {
-		exit(serveProfiled(os.Args[2], os.Args[3:]))
+	if len(os.Args) > 2 && os.Args[1] == lab.Profiled {
+		exit(lab.ServeProfiled(os.Args[2], os.Args[3:]))
 	}
 	var s settings
 	flag.IntVar(&s.rounds, "rounds", 5, "measure each thing so often")
 	flag.IntVar(&s.each, "n", 4000, "create so many profiles in a round")
 	flag.IntVar(&s.stored, "stored", 100_000, "restart with so many profiles in the database")
 	flag.StringVar(&s.dir, "dir", os.TempDir(), "put the databases into a folder in this one, on a real disk")
-	flag.StringVar(&s.cpu, "cpu", "", "write CPU profiles of the server into this folder, and measure nothing else")
+	flag.StringVar(&s.profile, "profile", "", "write profiles of the server into this folder, and measure nothing else")
 	only := flag.String("only", "", "measure one part: create, open, memory or restart")
 	flag.Parse()
 	exit(run(context.Background(), s, *only))
@@ -67,10 +68,10 @@ func run(ctx context.Context, s settings, only string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	if s.cpu != "" {
-		return b.profile(ctx)
+	if s.profile != "" {
+		return b.profiles(ctx)
 	}
-	machine, err := describe(b.dir)
+	machine, err := lab.Describe(b.dir)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func newBench(s settings) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{settings: s, dir: dir, binary: filepath.Join(dir, "keyward")}
-	if err := build(b.binary); err != nil {
+	if err := lab.Build(b.binary); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
 	}
@@ -112,9 +113,4 @@ func newBench(s settings) (*bench, error) {
 func (b *bench) newFolder() string {
 	b.folder++
 	return filepath.Join(b.dir, fmt.Sprintf("data-%d", b.folder))
-}
-
-// say tells on standard error how far things are.
-func say(format string, args ...any) {
-	fmt.Fprintln(os.Stderr, "  "+strings.TrimSpace(fmt.Sprintf(format, args...)))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/keyward/keyward/bench/lab"
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/db"
 	"github.com/keyward/keyward/internal/seal"
@@ -44,7 +45,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 		{"slot, manifest and values, on rows already read", "2.0", p.unseal},
 		{"all of it: Open, with the rows read from SQLite", "", func() error { return p.openStored(ctx) }},
 	}
-	times := make([]series, len(things))
+	times := make([]lab.Series, len(things))
 	for range b.rounds {
 		took := make([]time.Duration, len(things))
 		// Many short turns: whatever else the machine does slows all of them alike.
@@ -71,12 +72,12 @@ func (b *bench) open(ctx context.Context) (err error) {
 	for i, t := range things {
 		ratio := "1"
 		if i > 0 {
-			ratio = fmt.Sprintf("%.2f", times[i].median()/times[0].median())
+			ratio = fmt.Sprintf("%.2f", times[i].Median()/times[0].Median())
 		}
 		if t.target != "" {
 			ratio = "**" + ratio + "**"
 		}
-		fmt.Printf("| %s | %s | %.1f | %s | %s |\n", t.name, times[i].list("%.1f"), times[i].median(), ratio, t.target)
+		fmt.Printf("| %s | %s | %.1f | %s | %s |\n", t.name, times[i].List("%.1f"), times[i].Median(), ratio, t.target)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/keyward/keyward/bench/lab"
 )
 
 // restart measures how long a server with many profiles is away after kill -9
@@ -17,26 +19,26 @@ func (b *bench) restart(ctx context.Context) error {
 	}
 	defer func() {
 		if s != nil {
-			s.process.Process.Kill()
+			s.Process.Process.Kill()
 		}
 	}()
-	o, err := signUp(ctx, s.address)
+	o, err := signUp(ctx, s.Address)
 	if err != nil {
 		return err
 	}
-	say("creating %d profiles", b.stored)
+	lab.Say("creating %d profiles", b.stored)
 	began := time.Now()
 	created, err := o.load(manyClients, 0, int64(b.stored))
 	if err != nil {
 		return err
 	}
-	say("took %v", time.Since(began).Round(time.Second))
-	full, err := s.settledMemory()
+	lab.Say("took %v", time.Since(began).Round(time.Second))
+	full, err := s.SettledMemory()
 	if err != nil {
 		return err
 	}
 
-	var away series
+	var away lab.Series
 	for round := range b.rounds {
 		var answered int64
 		loaded := make(chan struct{})
@@ -47,30 +49,30 @@ func (b *bench) restart(ctx context.Context) error {
 		}()
 		time.Sleep(time.Second) // of load; nothing is waited for
 		began := time.Now()
-		if err := s.kill(); err != nil {
+		if err := s.Kill(); err != nil {
 			return err
 		}
 		if s, err = b.start(folder); err != nil {
 			return err
 		}
-		if err := awaitReady(ctx, s.address); err != nil {
+		if err := lab.AwaitReady(ctx, s.Address); err != nil {
 			return err
 		}
 		away = append(away, time.Since(began).Seconds())
 		<-loaded
-		o.address = s.address
+		o.address = s.Address
 		created += answered
-		say("round %d of %d: %.3f s, after %d profiles in the second before", round+1, b.rounds, away[round], answered)
+		lab.Say("round %d of %d: %.3f s, after %d profiles in the second before", round+1, b.rounds, away[round], answered)
 	}
-	again, err := s.settledMemory()
-	if err := errors.Join(err, s.stop(), holdsProfiles(ctx, folder, created)); err != nil {
+	again, err := s.SettledMemory()
+	if err := errors.Join(err, s.Stop(), holdsProfiles(ctx, folder, created)); err != nil {
 		return err
 	}
 
 	fmt.Printf("\nFrom kill -9 under load (%d clients creating profiles) to /readyz, with %d profiles in the database:\n\n", manyClients, b.stored)
 	fmt.Println("| | rounds | median | below |")
 	fmt.Println("| --- | --- | --: | --: |")
-	fmt.Printf("| seconds | %s | **%.2f** | 1 |\n", away.list("%.2f"), away.median())
+	fmt.Printf("| seconds | %s | **%.2f** | 1 |\n", away.List("%.2f"), away.Median())
 	fmt.Printf("\nResident memory of that server: %.1f MB after it created them, %.1f MB after the last restart. No answered profile is missing.\n", full, again)
 	return nil
 }

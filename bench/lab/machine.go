@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"errors"
@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// describe says what the figures were measured on, the disk's own speed
+// Describe says what the figures were measured on, the disk's own speed
 // included: how long it takes to make 8 KiB durable, which is about what a
 // profile adds to the write-ahead log.
-func describe(dir string) (string, error) {
+func Describe(dir string) (string, error) {
 	system, err := fileSystem(dir)
 	if err != nil {
 		return "", err
@@ -75,7 +75,7 @@ func flushTime(dir string) (float64, error) {
 	}
 	defer f.Close()
 	block := make([]byte, 8<<10)
-	var times series
+	var times Series
 	for range 200 {
 		began := time.Now()
 		if _, err := f.Write(block); err != nil {
@@ -86,5 +86,5 @@ func flushTime(dir string) (float64, error) {
 		}
 		times = append(times, time.Since(began).Seconds())
 	}
-	return times.median(), nil
+	return times.Median(), nil
 }
