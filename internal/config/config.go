@@ -114,7 +114,12 @@ func (c Config) Laptop() bool {
 	if c.URL != nil {
 		return false
 	}
-	host, _, err := net.SplitHostPort(c.Addr)
+	return loopback(c.Addr)
+}
+
+// loopback reports whether only this machine has the host of a host:port.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
 	}

@@ -283,6 +283,11 @@ func TestWarnings(t *testing.T) {
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "trusted_proxies names no proxy") {
 		t.Errorf("got %q, %v", warnings, err)
 	}
+	for host, want := range map[string]int{"mail.example.com:25": 1, "10.0.0.1:25": 1, "127.0.0.1:25": 0, "localhost:25": 0, "[::1]:25": 0} {
+		if _, warnings, err := load(t, []string{"--smtp-host", host, "--smtp-from=k@example.com", "--smtp-tls=none"}, nil, ""); err != nil || len(warnings) != want {
+			t.Errorf("mail in the clear by %s: %q, %v", host, warnings, err)
+		}
+	}
 	for _, address := range []string{"postgres://u:hunter2@h/d", "postgres://h/d?password=hunter2", "postgres://u:hun:ter2@h:x/d"} {
 		_, warnings, err := load(t, []string{"--database", address}, nil, "")
 		if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "use KEYWARD_DATABASE") {

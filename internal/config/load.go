@@ -219,6 +219,10 @@ func (l *loader) together(c Config) {
 		l.warnings = append(l.warnings, fmt.Sprintf(
 			"client_ip_header (%s) is never read, since trusted_proxies names no proxy", l.sources.of("client_ip_header")))
 	}
+	if c.SMTP.Host != "" && c.SMTP.TLS == "none" && !loopback(c.SMTP.Host) {
+		l.warnings = append(l.warnings, fmt.Sprintf(
+			"smtp.tls (%s) is none, and the mail server is not on this machine: whoever is on the way there can read the e-mail", l.sources.of("smtp.tls")))
+	}
 	if l.sources.of("smtp.password") == "--smtp-password" {
 		l.warnings = append(l.warnings,
 			"smtp.password (--smtp-password) can be read by other users of this machine in the list of programs: use KEYWARD_SMTP_PASSWORD or the config file")
