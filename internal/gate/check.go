@@ -100,7 +100,8 @@ type Question struct {
 	Signature    Signature
 	RequestID    string
 
-	// Source is whom keys that do not exist are counted against. "": Address.
+	// Source is the service that asks, if it does not say where its caller is:
+	// keys that do not exist are counted against it, and not against Address.
 	Source string
 	// Free leaves the limits and the counts alone.
 	Free bool

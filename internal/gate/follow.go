@@ -76,12 +76,12 @@ func (m moment) within(d time.Duration, now time.Time) bool {
 
 // mayTrust reports whether what was remembered may be used: what other servers
 // closed until a lease ago is known.
-func (g *Gate) mayTrust(now time.Time) bool {
+func (g *Gate) mayTrust() bool {
 	if !g.Shared {
 		return true
 	}
 	looked := g.looked.Load()
-	return looked != nil && looked.within(lease, now)
+	return looked != nil && looked.within(lease, time.Now())
 }
 
 // Follow reads what other servers close, until ctx ends. What it fails with is

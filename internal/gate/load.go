@@ -26,8 +26,12 @@ const (
 	strangerFor   = 10 * time.Second
 )
 
-// unknownPace is how often an address may show keys that do not exist.
-var unknownPace = throttle.Pace{Burst: 100, Every: 100 * time.Millisecond}
+// How often an address may show keys that do not exist, and how often a service
+// may ask for such without saying where they come from.
+var (
+	addressPace = throttle.Pace{Burst: 100, Every: 100 * time.Millisecond}
+	servicePace = throttle.Pace{Burst: 1000, Every: 10 * time.Millisecond}
+)
 
 // errTooManyUnknown refuses an address that goes on guessing.
 var errTooManyUnknown = fault.New(fault.RateLimited, "RATE_LIMITED", "Too many requests with keys that do not exist came from this address.")
@@ -39,7 +43,8 @@ type loader struct {
 	places  chan struct{}
 
 	strangers strangers
-	unknown   throttle.Throttle
+	addresses throttle.Throttle
+	services  throttle.Throttle
 }
 
 // flight is a look-up that is under way.
@@ -57,28 +62,25 @@ func newLoader() *loader {
 
 // find returns what is known of a key's secret, from memory or the database.
 func (g *Gate) find(ctx context.Context, digest *apikey.Digest, q *Question) (*entry, error) {
-	now := time.Now()
-	if g.mayTrust(now) {
-		if e := g.cache.get(digest); e != nil {
-			g.Metrics.CacheHits.Inc()
-			return e, nil
-		}
+	if e := g.cache.get(digest); e != nil && g.mayTrust() {
+		g.Metrics.CacheHits.Inc()
+		return e, nil
 	}
 	g.Metrics.CacheMisses.Inc()
-	l := g.loader
+	l, now := g.loader, time.Now()
 	if l.strangers.has(digest, now) {
 		return nil, apikey.ErrInvalid
 	}
-	source := q.Source
-	if source == "" {
-		source = throttle.Network(q.Address)
+	guesses, pace, source := &l.addresses, addressPace, throttle.Network(q.Address)
+	if q.Source != "" {
+		guesses, pace, source = &l.services, servicePace, q.Source
 	}
-	if wait := l.unknown.Full(unknownPace, now, source); wait > 0 {
+	if wait := guesses.Full(pace, now, source); wait > 0 {
 		return nil, errTooManyUnknown.Retry(wait)
 	}
 	e, err := g.fly(ctx, *digest)
 	if errors.Is(err, apikey.ErrInvalid) {
-		l.unknown.Take(unknownPace, now, source)
+		guesses.Take(pace, now, source)
 	}
 	return e, err
 }
@@ -145,7 +147,7 @@ func (g *Gate) load(ctx context.Context, digest apikey.Digest) (*entry, error) {
 		id.accountID = found.Key.AccountID
 	}
 	var m *member
-	if g.mayTrust(time.Now()) {
+	if g.mayTrust() {
 		m = g.cache.member(id)
 	}
 	if m == nil {
