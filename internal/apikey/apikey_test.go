@@ -88,14 +88,20 @@ func (h *house) lookup(t *testing.T, secret seal.Secret) apikey.Found {
 	return f
 }
 
+// Find is Lookup for a key that has to be good.
+func (h *house) Find(ctx context.Context, secret seal.Secret) (apikey.Key, error) {
+	f, err := h.Lookup(ctx, sha256.Sum256(secret.Bytes()))
+	if err != nil {
+		return apikey.Key{}, err
+	}
+	return f.Key, f.Usable(h.Now())
+}
+
 // state is what a request that presents secret is told.
 func (h *house) state(t *testing.T, secret seal.Secret) error {
 	t.Helper()
-	f, err := h.Lookup(t.Context(), sha256.Sum256(secret.Bytes()))
-	if err != nil {
-		return err
-	}
-	return f.Usable(h.Now())
+	_, err := h.Find(t.Context(), secret)
+	return err
 }
 
 func (h *house) change(t *testing.T, who access.Caller, id int64, c apikey.Change) apikey.Issued {
@@ -453,6 +459,35 @@ func TestResealRenewsEveryTag(t *testing.T) {
 		}
 		if signing == "" || h.lookup(t, secrets[0]).Signing.Reveal() != signing {
 			t.Error("another signing secret than before")
+		}
+	})
+}
+
+// A row that is written while the root key is being rotated, before its turn
+// comes, has its box and its tag under the same root key.
+func TestWhatChangesWhileTheRootKeyRotatesIsNotLost(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		k, old := h.make(t, h.jane, apikey.Request{Name: "a", RequireSignature: true})
+		signing := h.lookup(t, old).Signing.Reveal()
+		version, _ := h.Root.AddNew()
+		if err := h.Root.SetActive(version); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Rotate(t.Context(), h.jane, k.ID, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		for n := 1; n > 0; {
+			var err error
+			if n, err = h.Reseal(t.Context(), 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := h.Root.Remove(1); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.lookup(t, old).Signing.Reveal(); got != signing {
+			t.Error("the old value is signed with something else")
 		}
 	})
 }

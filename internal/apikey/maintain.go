@@ -46,12 +46,8 @@ func (s *Store) Reseal(ctx context.Context, limit int) (done int, err error) {
 	}
 	renewed := slices.Clone(secrets)
 	for i := range renewed {
-		r := &renewed[i]
-		if len(r.signing) == 0 {
-			continue
-		}
-		if r.signing, err = s.Root.Reseal(seal.AtRest, r.signing, r.signingPlace()...); err != nil {
-			return 0, fmt.Errorf("signing secret of api key %d: %w", r.keyID, err)
+		if err := s.vouch(&renewed[i]); err != nil {
+			return 0, fmt.Errorf("re-seal secrets of keys: %w", err)
 		}
 	}
 	err = s.DB.Tx(ctx, func(tx *db.Tx) error {

@@ -65,11 +65,31 @@ func (s *Store) collectSecrets(rows *sql.Rows, err error) ([]secretRow, error) {
 	return all, rows.Err()
 }
 
+// vouch gives r the tag that it has to be written with. Its box, if it has one,
+// is brought under the same root key: they share the column that says which.
+func (s *Store) vouch(r *secretRow) error {
+	for {
+		if len(r.signing) > 0 && seal.BoxVersion(r.signing) != s.Root.Active() {
+			renewed, err := s.Root.Reseal(seal.AtRest, r.signing, r.signingPlace()...)
+			if err != nil {
+				return fmt.Errorf("signing secret of api key %d: %w", r.keyID, err)
+			}
+			r.signing = renewed
+		}
+		r.version, r.tag = s.Root.Tag(seal.APIKeyRow, r.fields()...)
+		if len(r.signing) == 0 || seal.BoxVersion(r.signing) == r.version {
+			return nil
+		} // else another root key became active between the two
+	}
+}
+
 // update writes r as next is, if nobody else has changed it meanwhile.
 func (s *Store) update(ctx context.Context, tx *db.Tx, r *secretRow, next secretRow) error {
-	version, tag := s.Root.Tag(seal.APIKeyRow, next.fields()...)
+	if err := s.vouch(&next); err != nil {
+		return err
+	}
 	n, err := tx.Exec(ctx, `UPDATE api_key_secrets SET expires_at = $1, signing = $2, root_version = $3, tag = $4 WHERE digest = $5 AND tag = $6`,
-		next.expiresAt, next.signing, version, tag, r.digest, r.tag)
+		next.expiresAt, next.signing, next.version, next.tag, r.digest, r.tag)
 	if err == nil && n == 0 {
 		err = db.ErrConflict
 	}
@@ -121,11 +141,13 @@ func (s *Store) issue(ctx context.Context, tx *db.Tx, k Key) (Issued, error) {
 	if row.signing, err = s.sealSigning(&row, out.Signing); err != nil {
 		return Issued{}, err
 	}
-	version, tag := s.Root.Tag(seal.APIKeyRow, row.fields()...)
+	if err := s.vouch(&row); err != nil {
+		return Issued{}, err
+	}
 	_, err = tx.Exec(ctx, `
 		INSERT INTO api_key_secrets (digest, key_id, hint, created_at, expires_at, signing, root_version, tag)
 		VALUES ($1, $2, $3, $4, 0, $5, $6, $7)`,
-		row.digest, k.ID, out.Hint, db.Micros(s.Now()), row.signing, version, tag)
+		row.digest, k.ID, out.Hint, db.Micros(s.Now()), row.signing, row.version, row.tag)
 	return out, err
 }
 
@@ -185,17 +207,4 @@ func (s *Store) Lookup(ctx context.Context, digest Digest) (Found, error) {
 	defer clear(signing)
 	f.Signing = seal.NewSecret(signing)
 	return f, nil
-}
-
-// Find returns the key of which presented is a secret, if it is good now. A
-// text that is no key at all is refused without a look at the database.
-func (s *Store) Find(ctx context.Context, presented seal.Secret) (Key, error) {
-	if !WellFormed(string(presented.Bytes())) {
-		return Key{}, ErrInvalid
-	}
-	f, err := s.Lookup(ctx, sha256.Sum256(presented.Bytes()))
-	if err != nil {
-		return Key{}, err
-	}
-	return f.Key, f.Usable(s.Now())
 }

@@ -134,14 +134,14 @@ func (s *Store) checkAgents(ctx context.Context, who access.Caller, ids []string
 		if who.MayUse(id) != nil {
 			continue // it is more than who's key has, whether there is one or not
 		}
-		switch err := s.HasAgent(ctx, who, id); fault.Of(err).Kind {
-		case fault.NotFound, fault.Invalid:
-			return entry("agent_ids", i, "names no agent that there is")
-		default:
-			if err != nil {
-				return err
-			}
+		err := s.HasAgent(ctx, who, id)
+		if err == nil {
+			continue
 		}
+		if kind := fault.Of(err).Kind; kind == fault.NotFound || kind == fault.Invalid {
+			return entry("agent_ids", i, "names no agent that there is")
+		}
+		return err
 	}
 	return nil
 }
