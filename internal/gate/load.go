@@ -95,6 +95,9 @@ func (g *Gate) fly(ctx context.Context, digest apikey.Digest) (*entry, error) {
 	// lease ago, since the act has waited for that long.
 	if f != nil && f.generation == g.cache.generation.Load() && (!g.Shared || time.Since(f.began) < lease) {
 		l.mu.Unlock()
+	} else if e, err := g.landed(&digest); e != nil || err != nil {
+		l.mu.Unlock()
+		return e, err
 	} else {
 		f = &flight{generation: g.cache.generation.Load(), began: time.Now(), done: make(chan struct{})}
 		l.flights[digest] = f
@@ -108,6 +111,17 @@ func (g *Gate) fly(ctx context.Context, digest apikey.Digest) (*entry, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// landed returns what a look-up has found that ended since the caller looked.
+func (g *Gate) landed(digest *apikey.Digest) (*entry, error) {
+	if e := g.cache.get(digest); e != nil && g.mayTrust() {
+		return e, nil
+	}
+	if g.loader.strangers.has(digest, time.Now()) {
+		return nil, apikey.ErrInvalid
+	}
+	return nil, nil
 }
 
 // land does the look-up f.
