@@ -165,5 +165,9 @@ func TestAnAlertThatCannotBeIsRefusedWithItsReason(t *testing.T) {
 		t.Errorf("a key that reads: %s", got.Text)
 	}
 	h.refused(403, "INSUFFICIENT_SCOPE", "DELETE", path, nil, reader)
-	h.must(201, "POST", "/v1/keys", map[string]any{"name": "w", "type": "service", "scopes": []string{"agents:read"}}, p.bearer())
+	h.must(200, "GET", path, nil, reader)
+
+	h.must(204, "DELETE", strings.TrimSuffix(path, "/alert"), nil, p.bearer())
+	h.refused(404, "KEY_NOT_FOUND", "GET", path, nil, p.bearer())
+	h.refused(404, "KEY_NOT_FOUND", "PUT", path, good, p.bearer())
 }
