@@ -41,7 +41,7 @@ var floorplan = map[string]string{
 	"internal/account": "internal/access internal/db internal/fault internal/password internal/seal internal/throttle",
 	"internal/signing": "internal/access internal/db internal/seal",
 	"internal/apikey":  "internal/access internal/db internal/fault internal/quota internal/seal",
-	"internal/agent":   "internal/access internal/db internal/fault internal/quota internal/seal internal/webhook",
+	"internal/agent":   "internal/access internal/db internal/egress internal/fault internal/quota internal/seal internal/webhook",
 	"internal/vault":   "internal/access internal/db internal/fault internal/quota internal/seal",
 	"internal/audit":   "internal/access internal/db internal/seal",
 	"internal/alert":   "internal/access internal/db internal/egress internal/fault internal/mail internal/seal internal/throttle internal/webhook",

@@ -24,11 +24,13 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/egress"
 	"github.com/keyward/keyward/internal/fault"
 )
 
 // The ways in which agents are refused or not found.
 var (
+	ErrDestination = egress.ErrRefused // its runner is where this server does not go
 	ErrNotFound    = fault.New(fault.NotFound, "AGENT_NOT_FOUND", "There is no agent with this id.")
 	ErrExists      = fault.New(fault.Conflict, "AGENT_EXISTS", "The organization has an agent with this id. Choose another id, or change that agent.")
 	ErrNotDeclared = fault.New(fault.Conflict, "AGENT_NOT_DECLARED", "The agent is no longer declared in the server's config file, so it can't run. The operator can declare it again, or delete it.")

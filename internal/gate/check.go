@@ -248,12 +248,14 @@ func (g *Gate) take(ctx context.Context, e *entry, q *Question, a *Answer) error
 		return fault.ErrUnavailable.Retry(time.Second).Because(err)
 	}
 	a.Verdict, a.Counted = v, true
+	if k.alert > 0 {
+		// After a refusal too: the request that crossed the threshold may have
+		// been the last that was let in, and nobody was told since.
+		g.alert(e, v)
+	}
 	if !v.Allowed {
 		g.refused[v.Refused].Inc()
 		return ErrRateLimited.Retry(v.RetryAfter)
-	}
-	if k.alert > 0 {
-		g.alert(e, v)
 	}
 	return nil
 }

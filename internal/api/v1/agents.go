@@ -22,7 +22,7 @@ type agentSurface struct {
 func RegisterAgents(a *api.API, agents *agent.Store) {
 	s := &agentSurface{agents}
 	const tag = "Agents"
-	defining := []*fault.Fault{fault.ErrNotAllowed, access.ErrAgentNotAllowed}
+	defining := []*fault.Fault{fault.ErrNotAllowed, access.ErrAgentNotAllowed, agent.ErrDestination}
 	api.Register(a, api.Operation{
 		Method: http.MethodPost, Path: "/v1/agents", Name: "createAgent", Tag: tag, Security: api.KeyOrToken, Action: access.CreateAgent, Status: http.StatusCreated,
 		Summary: "Define an agent", Description: "The runner's secret is shown this once.",
