@@ -341,6 +341,34 @@ func TestServersTogetherNeverExceedALimit(t *testing.T) {
 	})
 }
 
+func TestWhatIsLeftOfAnOldWindowIsNotGivenBackToANewOne(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		for key, c := range []struct {
+			after       time.Duration
+			hour, month int64 // what is given back
+		}{
+			{time.Minute, 9, 9},
+			{time.Hour, 0, 9},      // another window
+			{12 * time.Hour, 0, 0}, // and another month
+		} {
+			clock, l := setTo(noon), access.Limits{PerHour: 1000, PerMonth: 10_000}
+			a, b := open(d, clock.now), open(d, clock.now)
+			take(t, a, int64(key), l, 1) // holds nine more of each
+			clock.advance(c.after)
+			take(t, b, int64(key), l, 1)
+			before := stored(t, d, int64(key))
+			if err := a.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want := before
+			want.reserved, want.monthReserved = before.reserved-c.hour, before.monthReserved-c.month
+			if after := stored(t, d, int64(key)); after != want { // the other still holds its part
+				t.Errorf("after %v the row was %+v and is %+v, want %+v", c.after, before, after, want)
+			}
+		}
+	})
+}
+
 func TestServersTakeOverEachOthersWindow(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		clock, l := setTo(noon), access.Limits{PerHour: 100}
@@ -512,6 +540,38 @@ func TestWindowsAndMonthsRoll(t *testing.T) {
 		}
 		if v := take(t, k, 1, l, 0); v.MonthUsed != 20 || v.Month.Month() != time.February || v.HourUsed != 20 {
 			t.Errorf("%+v", v)
+		}
+	})
+}
+
+// What is left of a block does not carry over: it was of the window, or the
+// month, that is over.
+func TestANewWindowIsReservedBeforeItAdmits(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		for key, l := range []access.Limits{{PerHour: 1000}, {PerMonth: 10_000}, {PerHour: 1000, PerMonth: 10_000}} {
+			clock := setTo(noon)
+			k := open(d, clock.now)
+			for i, after := range []time.Duration{0, time.Hour, 12 * time.Hour, 28 * 24 * time.Hour} {
+				clock.advance(after)
+				for range 5 {
+					take(t, k, int64(key), l, 1)
+				}
+				rest(k)
+				// The reserved part alone, as a server after a crash sees it.
+				opened, month := clock.now(), monthOf(clock.now())
+				r := stored(t, d, int64(key))
+				if l.PerHour > 0 && (r.opened != opened.UnixNano() || r.reserved < 5 || r.reserved > 20) {
+					t.Errorf("%+v after %v: opened %v, %d reserved", l, after, at(r.opened), r.reserved)
+				}
+				if l.PerMonth > 0 && (r.month != month || r.monthReserved < 5) {
+					t.Errorf("%+v after %v: %d of month %d reserved", l, after, r.monthReserved, r.month)
+				}
+				if v := take(t, k, int64(key), l, 0); l.PerHour > 0 && v.HourUsed != 5 {
+					t.Errorf("%+v after %v: %d are used", l, after, v.HourUsed)
+				} else if want := []int64{5, 10, 5, 5}[i]; l.PerMonth > 0 && v.MonthUsed != want {
+					t.Errorf("%+v after %v: %d are used of the month, want %d", l, after, v.MonthUsed, want)
+				}
+			}
 		}
 	})
 }
