@@ -295,3 +295,18 @@ func TestMetricsCountChecksAndNameNoCustomer(t *testing.T) {
 		}
 	}
 }
+
+func TestMetricsCanHaveAnAddressOfTheirOwn(t *testing.T) {
+	h := newHouse(t, keywardtest.Options{Settings: map[string]string{"metrics_addr": "127.0.0.1:0"}})
+	_, rest, said := strings.Cut(h.Said(), "metrics: ")
+	if !said {
+		t.Fatalf("it does not say where:\n%s", h.Said())
+	}
+	url, _, _ := strings.Cut(rest, "\n")
+	if status, _, text := get(t, url); status != 200 || !strings.Contains(text, "keyward_key_checks_total") {
+		t.Errorf("%s: %d", url, status)
+	}
+	if status, _, _ := get(t, h.URL+"/metrics"); status != 404 {
+		t.Errorf("on the server's own address: %d", status)
+	}
+}

@@ -287,7 +287,8 @@ func (a *Answer) RateHeaders(headers []string, now time.Time) []string {
 	v := a.Verdict
 	limit, left := strconv.FormatInt(v.Limit, 10), strconv.FormatInt(v.Remaining, 10)
 	reset := Reset(v)
-	t := max(0, (v.Reset.Sub(now)+time.Second-1)/time.Second)
+	// The window goes by a clock that nobody sets.
+	t := min(max(0, (v.Reset.Sub(now)+time.Second-1)/time.Second), time.Hour/time.Second)
 	policy := `"hour";q=` + limit + `;w=3600`
 	if a.Limits.Burst > 0 {
 		policy += `, "burst";q=` + strconv.FormatInt(a.Limits.Burst, 10) + `;w=1`

@@ -58,7 +58,9 @@ func TestAFullMemoryOfSignaturesRefusesAndForgetsNothing(t *testing.T) {
 	start := time.Unix(1_800_000_000, 0)
 	r := newReplays(start)
 	now := start.Add(time.Minute)
-	remember := func(key int64, n int) error { return r.remember(key, sumOf(n), now.Unix(), now.Add(signatureLife), now) }
+	remember := func(key int64, n int) error {
+		return r.remember(key, sumOf(n), now.Unix(), now.Add(signatureLife), now)
+	}
 	for n := range replaysOfAKey {
 		if err := remember(1, n); err != nil {
 			t.Fatal(err)

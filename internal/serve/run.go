@@ -148,8 +148,12 @@ func (s *server) serve(ctx context.Context) error {
 	s.work()
 	s.http = newServer(s.handler(), s.log)
 	s.console = newServer(s.consoleHandler(), s.log)
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() { failed <- s.console.Serve(s.control) }()
+	watched := newServer(s.metricsHandler(), s.log)
+	if s.watch != nil {
+		go func() { failed <- watched.Serve(s.watch) }()
+	}
 	go func() {
 		if s.tls != nil {
 			s.http.TLSConfig = s.tls.config()
@@ -191,10 +195,13 @@ func (s *server) serve(ctx context.Context) error {
 	}
 	s.runs.Shutdown(patient)
 	<-answered
-	err = errors.Join(err, cut, shutdown(s.console, time.Second))
+	err = errors.Join(err, cut, shutdown(s.console, time.Second), shutdown(watched, time.Second))
 	s.loops.stop()
-	last := context.WithoutCancel(ctx)
-	return errors.Join(err, s.limits.Settle(last), s.usage.Flush(last), s.fleet.Leave(last))
+	// Counts first: what is not given back of limits only counts as used.
+	const farewell = 15 * time.Second
+	last, done := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer done()
+	return errors.Join(err, s.usage.Flush(last), s.limits.Settle(last), s.fleet.Leave(context.WithoutCancel(ctx)))
 }
 
 // listensOn is the address that is listened on, whatever the public one is.
@@ -214,6 +221,9 @@ func (s *server) close() {
 	}
 	if s.control != nil {
 		s.control.Close()
+	}
+	if s.watch != nil {
+		s.watch.Close()
 	}
 	if s.db != nil {
 		if err := s.db.Close(); err != nil {

@@ -75,6 +75,11 @@ func (s *server) listen(context.Context) (err error) {
 	if s.control, err = s.folder.ListenControl(); err != nil {
 		return err
 	}
+	if c.MetricsAddr != "" {
+		if s.watch, err = net.Listen("tcp", c.MetricsAddr); err != nil {
+			return c.Invalid("metrics_addr", err)
+		}
+	}
 	return s.folder.Announce(s.url)
 }
 
@@ -98,6 +103,9 @@ func (s *server) introduce() {
 	s.say("data folder", "%s", s.folder.Path())
 	s.say("database", "%s", s.db.Name())
 	s.say("root key", "%s (version %d)", s.root.ID(s.root.Active()), s.root.Active())
+	if s.watch != nil {
+		s.say("metrics", "http://%s/metrics", reachable(s.watch.Addr().String()))
+	}
 	register := "curl " + s.url + "/auth/register"
 	if s.setupCode != "" {
 		s.say("setup code", "%s", s.setupCode)
