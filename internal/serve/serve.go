@@ -79,7 +79,7 @@ type server struct {
 	listener net.Listener
 	control  net.Listener
 	watch    net.Listener // of /metrics, if it has an address of its own
-	url      string // by which the server is reached
+	url      string       // by which the server is reached
 	http     *http.Server
 	console  *http.Server
 	tls      *certificate
