@@ -31,7 +31,7 @@ func (r *Runs) PrepareDir() error {
 // callCommand starts the agent's program, gives it input, and returns its
 // answer. Nothing that it started is left running, unless it left its process
 // group.
-func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, input []byte) (answer, error) {
+func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, input []byte, to sink) (answer, error) {
 	dir, err := filepath.Abs(r.Dir) // for HOME
 	if err == nil {
 		dir, err = os.MkdirTemp(dir, "run-")

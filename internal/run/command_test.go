@@ -210,7 +210,7 @@ func init() {
 	roles["serve-one-run"] = func() {
 		r := &Runs{Dir: os.Args[2], Log: slog.Default()}
 		a := agent.Agent{Definition: shell("echo $$ >" + os.Args[3] + "; exec sleep 1000")}
-		_, _ = r.callCommand(context.Background(), a, "run", nil)
+		_, _ = r.callCommand(context.Background(), a, "run", nil, discard{})
 	}
 }
 

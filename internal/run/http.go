@@ -16,7 +16,7 @@ import (
 )
 
 // callHTTP posts a run to the agent's web service and returns its answer.
-func (r *Runs) callHTTP(ctx context.Context, a agent.Agent, runID string, body []byte) (answer, error) {
+func (r *Runs) callHTTP(ctx context.Context, a agent.Agent, runID string, body []byte, to sink) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.Runner.URL, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err

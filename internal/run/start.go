@@ -262,9 +262,9 @@ func (r *Runs) call(ctx context.Context, j *job) (answer, error) {
 		return answer{}, err
 	}
 	if j.agent.Runner.Type == agent.Command {
-		return r.callCommand(ctx, j.agent, j.run.ID, input)
+		return r.callCommand(ctx, j.agent, j.run.ID, input, discard{})
 	}
-	return r.callHTTP(ctx, j.agent, j.run.ID, input)
+	return r.callHTTP(ctx, j.agent, j.run.ID, input, discard{})
 }
 
 // session returns what the agent left at an earlier run, or nil.
