@@ -98,6 +98,8 @@ type Definition struct {
 	Runner         Runner
 	Visibility     Visibility // "": Private
 	TimeoutSeconds int64      // 0: DefaultTimeout
+	Idempotent     bool       // a run that was cut short may be done again from its beginning
+	MaxConcurrent  int64      // runs at once, on all servers together; 0: no bound of its own
 }
 
 // Agent is an agent that is kept.

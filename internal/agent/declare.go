@@ -112,5 +112,6 @@ func (a Agent) keptAs(d Definition) (bool, error) {
 	}
 	arguments, runner, err := d.encoded()
 	return a.Declared && oldArguments == arguments && oldRunner == runner && a.Name == d.Name && a.Description == d.Description &&
-		a.Visibility == d.Visibility && a.TimeoutSeconds == d.TimeoutSeconds, err
+		a.Visibility == d.Visibility && a.TimeoutSeconds == d.TimeoutSeconds &&
+		a.Idempotent == d.Idempotent && a.MaxConcurrent == d.MaxConcurrent, err
 }

@@ -24,6 +24,8 @@ const (
 
 	DefaultTimeout = 300 // seconds
 	MaxTimeout     = 3600
+
+	MaxConcurrent = 10000
 )
 
 var (
@@ -59,6 +61,8 @@ func (d *Definition) settle() error {
 		return fault.Field("visibility", "must be private or public")
 	case d.TimeoutSeconds < 1 || d.TimeoutSeconds > MaxTimeout:
 		return fault.Field("timeout_seconds", "must be 1 to 3600")
+	case d.MaxConcurrent < 0 || d.MaxConcurrent > MaxConcurrent:
+		return fault.Field("max_concurrent", "must be 1 to 10000, or 0 for no bound")
 	case len(d.InputArguments) > MaxArguments:
 		return fault.Field("input_arguments", "an agent can have at most 100")
 	}

@@ -36,7 +36,7 @@ type Store struct {
 	inFile map[string]Runner // by the agent's id; set by Declare
 }
 
-const columns = `uid, organization_id, id, name, description, input_arguments, runner, visibility, timeout_seconds,
+const columns = `uid, organization_id, id, name, description, input_arguments, runner, visibility, timeout_seconds, idempotent, max_concurrent,
 	declared, runner_secret, created_at, updated_at`
 
 func (s *Store) scan(row interface{ Scan(...any) error }) (Agent, error) {
@@ -44,7 +44,7 @@ func (s *Store) scan(row interface{ Scan(...any) error }) (Agent, error) {
 	var arguments, runner string
 	var created, updated int64
 	err := row.Scan(&a.UID, &a.OrganizationID, &a.ID, &a.Name, &a.Description, &arguments, &runner, &a.Visibility, &a.TimeoutSeconds,
-		&a.Declared, &a.runnerSecret, &created, &updated)
+		&a.Idempotent, &a.MaxConcurrent, &a.Declared, &a.runnerSecret, &created, &updated)
 	if err != nil {
 		return Agent{}, err
 	}
@@ -155,9 +155,9 @@ func (s *Store) insert(ctx context.Context, tx *db.Tx, a Agent, most int64) erro
 	}
 	_, err = tx.Exec(ctx, `
 		INSERT INTO agents (`+columns+`, root_version)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
 		a.UID, a.OrganizationID, a.ID, a.Name, a.Description, arguments, runner, string(a.Visibility), a.TimeoutSeconds,
-		a.Declared, a.runnerSecret, db.Micros(a.CreatedAt), db.Micros(a.UpdatedAt), seal.BoxVersion(a.runnerSecret))
+		a.Idempotent, a.MaxConcurrent, a.Declared, a.runnerSecret, db.Micros(a.CreatedAt), db.Micros(a.UpdatedAt), seal.BoxVersion(a.runnerSecret))
 	return err
 }
 
@@ -169,6 +169,8 @@ type Change struct {
 	Runner         *Runner
 	Visibility     *Visibility
 	TimeoutSeconds *int64
+	Idempotent     *bool
+	MaxConcurrent  *int64
 }
 
 func (c Change) apply(d *Definition) {
@@ -178,6 +180,8 @@ func (c Change) apply(d *Definition) {
 	set(&d.Runner, c.Runner)
 	set(&d.Visibility, c.Visibility)
 	set(&d.TimeoutSeconds, c.TimeoutSeconds)
+	set(&d.Idempotent, c.Idempotent)
+	set(&d.MaxConcurrent, c.MaxConcurrent)
 }
 
 func set[T any](to, from *T) {
@@ -220,10 +224,10 @@ func (s *Store) update(ctx context.Context, tx *db.Tx, act *access.Act, a *Agent
 	after := max(db.Micros(s.Now()), before+1) // it is the guard: no two states have the same
 	n, err := tx.Exec(ctx, `
 		UPDATE agents SET name = $1, description = $2, input_arguments = $3, runner = $4, visibility = $5, timeout_seconds = $6,
-		       declared = $7, runner_secret = $8, root_version = $9, updated_at = $10
-		WHERE uid = $11 AND updated_at = $12`,
+		       idempotent = $7, max_concurrent = $8, declared = $9, runner_secret = $10, root_version = $11, updated_at = $12
+		WHERE uid = $13 AND updated_at = $14`,
 		a.Name, a.Description, arguments, runner, string(a.Visibility), a.TimeoutSeconds,
-		a.Declared, a.runnerSecret, seal.BoxVersion(a.runnerSecret), after, a.UID, before)
+		a.Idempotent, a.MaxConcurrent, a.Declared, a.runnerSecret, seal.BoxVersion(a.runnerSecret), after, a.UID, before)
 	switch {
 	case err != nil:
 		return err
