@@ -1,7 +1,6 @@
 package run
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -56,10 +55,10 @@ type message struct {
 	Chunk   jsontext.Value `json:"chunk"`
 }
 
-// parseBody reads the answer in the body of an HTTP response: one JSON value,
-// after any number of chunks.
-func parseBody(body []byte) (answer, error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(body))
+// readBody reads the answer in the body of an HTTP response: one JSON value,
+// after any number of chunks, which go to to as they come.
+func readBody(body io.Reader, to sink) (answer, error) {
+	d := jsontext.NewDecoder(body)
 	var last message
 	n := 0
 	for {
@@ -70,12 +69,15 @@ func parseBody(body []byte) (answer, error) {
 		if err != nil {
 			return answer{}, notJSON(err)
 		}
-		if n > 0 && last.Chunk == nil {
+		if n > 0 && !last.isChunk() {
 			return answer{}, fails("The agent gave more than one answer.")
 		}
 		last = message{}
 		if err := json.Unmarshal(value, &last); err != nil {
 			return answer{}, notAnswer()
+		}
+		if last.isChunk() {
+			to.chunk(last.Chunk)
 		}
 		n++
 	}
@@ -85,18 +87,11 @@ func parseBody(body []byte) (answer, error) {
 	return last.answer()
 }
 
-// parseOutput reads the answer in what a program has put out: its last line.
-func parseOutput(output []byte) (answer, error) {
-	m, err := lastLine(output)
-	if err != nil {
-		return answer{}, err
-	}
-	return m.answer()
-}
+// isChunk reports whether m is a part of the output, and no answer.
+func (m message) isChunk() bool { return m.Chunk != nil && m.Output == nil && m.Error == nil }
 
-func lastLine(output []byte) (m message, err error) {
-	output = bytes.TrimSpace(output)
-	line := output[bytes.LastIndexByte(output, '\n')+1:]
+// parseLine reads a line of what a program has put out, which may be its last.
+func parseLine(line []byte) (m message, err error) {
 	switch {
 	case len(line) == 0:
 		return m, fails("The agent's program ended without an answer.")

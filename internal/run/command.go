@@ -29,7 +29,8 @@ func (r *Runs) PrepareDir() error {
 }
 
 // callCommand starts the agent's program, gives it input, and returns its
-// answer. Nothing that it started is left running, unless it left its process
+// answer, the last line that it puts out. Lines before that may be chunks; what
+// it writes to standard error is the log. Nothing that it started is left running, unless it left its process
 // group.
 func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, input []byte, to sink) (answer, error) {
 	dir, err := filepath.Abs(r.Dir) // for HOME
@@ -47,13 +48,16 @@ func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, inp
 
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	out := &capped{room: maxAnswer, full: func() { stop(errTooMuch) }}
+	out := &stdout{room: maxAnswer, full: func() { stop(errTooMuch) }, to: to}
+	log := &stderr{room: maxLog, to: to}
 	cmd := exec.Command(a.Runner.Command[0], a.Runner.Command[1:]...)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8", "KEYWARD_RUN_ID=" + runID}
-	cmd.Stdin, cmd.Stdout = bytes.NewReader(input), out
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), out, log
 	cmd.WaitDelay = leftOpen
 	err = runGroup(ctx, cmd)
+	out.end()
+	log.end()
 
 	var exit *exec.ExitError
 	switch {
@@ -62,17 +66,21 @@ func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, inp
 	case errors.Is(context.Cause(ctx), errTooMuch):
 		return answer{}, errTooMuch
 	case errors.As(err, &exit):
-		return answer{}, exitFailure(ctx, exit, out.kept)
+		return answer{}, exitFailure(ctx, exit, out.last)
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		return answer{}, err
 	}
-	return parseOutput(out.kept)
+	m, err := parseLine(out.last)
+	if err != nil {
+		return answer{}, err
+	}
+	return m.answer()
 }
 
 var errTooMuch = fails("The agent's program put out more than 8 MiB and was ended.")
 
 // exitFailure says why a program failed: in its own words, if it has any.
-func exitFailure(ctx context.Context, exit *exec.ExitError, output []byte) error {
+func exitFailure(ctx context.Context, exit *exec.ExitError, last []byte) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -80,7 +88,7 @@ func exitFailure(ctx context.Context, exit *exec.ExitError, output []byte) error
 	if status.Signaled() {
 		return fails("The agent's program was ended by a signal (%s).", status.Signal())
 	}
-	if m, err := lastLine(output); err == nil {
+	if m, err := parseLine(last); err == nil {
 		if text, ok := m.errorText(); ok && text != "" {
 			return fails("%s", text)
 		}
@@ -115,22 +123,4 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 		<-watched
 		kill()
 	})
-}
-
-// capped keeps what is written to it, up to a bound. What would go beyond is
-// refused, and full is called. It is a Writer alone: a ReadFrom would be used
-// to pass the bound by.
-type capped struct {
-	kept []byte
-	room int
-	full func()
-}
-
-func (c *capped) Write(b []byte) (int, error) {
-	if c.room -= len(b); c.room < 0 {
-		c.full()
-		return 0, errTooMuch
-	}
-	c.kept = append(c.kept, b...)
-	return len(b), nil
 }

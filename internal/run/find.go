@@ -15,6 +15,7 @@ type finder struct {
 	first []int32    // the first child of a state; its last is before the next one's first
 	fail  []int32    // the longest end of a state that is a state, too
 	found []int32    // the length of the longest text that ends in a state
+	level []int32    // the first state of each depth; a state's depth is the length of the beginning that it stands for
 }
 
 // newFinder makes a finder of texts, none of which is empty.
@@ -27,6 +28,9 @@ func newFinder(texts [][]byte) *finder {
 	f := &finder{label: []byte{0}, found: []int32{0}}
 	for s := 0; s < len(states); s++ {
 		f.first = append(f.first, int32(len(states)))
+		if int(states[s].depth) == len(f.level) {
+			f.level = append(f.level, int32(s))
+		}
 		from, to, depth := states[s].from, states[s].to, states[s].depth
 		for from < to && len(texts[from]) == int(depth) { // the shortest come first
 			f.found[s] = depth
@@ -74,8 +78,9 @@ func (f *finder) step(s int32, b byte) int32 {
 }
 
 // scan calls hit for the longest of the texts that ends at each place in text.
-// The shorter ones that end there are within it.
-func (f *finder) scan(text []byte, hit func(from, to int)) {
+// The shorter ones that end there are within it. It returns how long the longest
+// end of text is that is the beginning of one of them.
+func (f *finder) scan(text []byte, hit func(from, to int)) (open int) {
 	s := int32(0)
 	for i, b := range text {
 		s = f.step(s, b)
@@ -83,4 +88,9 @@ func (f *finder) scan(text []byte, hit func(from, to int)) {
 			hit(i+1-n, i+1)
 		}
 	}
+	depth, is := slices.BinarySearch(f.level, s)
+	if !is {
+		depth--
+	}
+	return depth
 }

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"fmt"
 	"io"
@@ -220,7 +221,22 @@ func FuzzAnAnswerIsReadOrRefused(f *testing.F) {
 	f.Add([]byte("{\"chunk\":1}\n{\"error\":\"x\"}"))
 	f.Add([]byte("log\n{\"output\":null}\n\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for name, parse := range map[string]func([]byte) (answer, error){"body": parseBody, "output": parseOutput} {
+		for name, parse := range map[string]func([]byte) (answer, error){
+			"body": func(text []byte) (answer, error) { return readBody(bytes.NewReader(text), discard{}) },
+			"event": func(text []byte) (answer, error) {
+				return readBody(&eventData{from: bufio.NewReader(bytes.NewReader(text))}, discard{})
+			},
+			"output": func(text []byte) (a answer, err error) {
+				out := &stdout{room: maxAnswer, full: func() {}, to: discard{}}
+				_, _ = out.Write(text)
+				out.end()
+				m, err := parseLine(out.last)
+				if err == nil {
+					a, err = m.answer()
+				}
+				return a, err
+			},
+		} {
 			a, err := parse(text)
 			if err == nil && (!a.Output.IsValid() || a.Session != nil && !a.Session.IsValid()) {
 				t.Errorf("%s: %q was read as %+v", name, text, a)

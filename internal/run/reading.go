@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -92,14 +93,55 @@ func escaped(text []byte) (r rune, ok bool) {
 	return r, true
 }
 
+// brokenEscape returns the length of the URL or JSON escape that text breaks off
+// in.
+func brokenEscape(text []byte) int {
+	const longest = len(`\ud83d\ude0`)
+	end := text[max(0, len(text)-longest):]
+	for i, b := range end {
+		if b == '\\' && isBroken(end[i+1:]) {
+			return len(end) - i
+		}
+	}
+	if i := bytes.LastIndexByte(end, '%'); i >= 0 && len(end)-i < 3 && isHex(end[i+1:]) {
+		return len(end) - i
+	}
+	return 0
+}
+
+// isBroken reports whether text is the beginning of a JSON escape, after its
+// first backslash, or of two that make one character.
+func isBroken(text []byte) bool {
+	if len(text) == 0 {
+		return true
+	}
+	digits := text[1:min(len(text), 5)]
+	if text[0] != 'u' || !isHex(digits) {
+		return false
+	}
+	if len(text) < 5 {
+		return true
+	}
+	r, _ := escaped(append([]byte{'\\'}, text...))
+	more := text[5:]
+	return utf16.IsSurrogate(r) && (len(more) == 0 || more[0] == '\\' && len(more) < 6 && isBroken(more[1:]))
+}
+
+func isHex(text []byte) bool {
+	return !slices.ContainsFunc(text, func(b byte) bool { return hexDigit[b] < 0 })
+}
+
 // readHex reads what could be hex, from an even and from an odd place.
 func readHex(text []byte, read func([]byte, func(from, to int) (int, int))) {
 	for begin := 0; begin < len(text); begin++ {
-		end := begin
+		end, least := begin, 2*leastValue
 		for end < len(text) && hexDigit[text[end]] >= 0 {
 			end++
 		}
-		for first := begin; first < begin+2 && end-first >= 2*leastValue; first++ {
+		if end == len(text) {
+			least = 2 * leastOpen
+		}
+		for first := begin; first < begin+2 && end-first >= least; first++ {
 			digits := text[first:end]
 			reading := make([]byte, len(digits)/2)
 			for i := range reading {
@@ -123,7 +165,7 @@ func readBase64(text []byte, read func([]byte, func(from, to int) (int, int))) {
 				break
 			}
 		}
-		if n >= (leastValue*8+5)/6 {
+		if n >= (leastValue*8+5)/6 || end == len(text) && n >= (leastOpen*8+5)/6 {
 			readBase64Run(text[begin:end], begin, n, read)
 		}
 		begin = end

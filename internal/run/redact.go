@@ -20,6 +20,13 @@ const redacted = "[redacted]"
 const (
 	leastValue   = 4 // characters
 	leastSession = 6 // of the texts in a session, many of which are no secrets
+	leastLine    = 8 // of the lines in a value that has several, each of which tells a part of it
+)
+
+// Beginnings of secrets, where a text breaks off, count from these lengths on.
+const (
+	leastOpen = 3 // bytes, if the text may go on; what is shorter tells next to nothing
+	leastPart = 8 // bytes, if it does not
 )
 
 // A finder takes 25 bytes of memory for each byte of what it finds. So there is
@@ -47,23 +54,59 @@ func newCutter(values, sessions []jsontext.Value) *cutter {
 	long := map[string]bool{}
 	for _, v := range values {
 		leaves(v, func(_ jsontext.Kind, text string) {
-			for _, s := range []string{text, strings.TrimSpace(text)} { // programs trim what they are given
-				if utf8.RuneCountInString(s) >= leastValue {
-					long[s] = true
-				} else if s != "" {
-					c.whole[s] = true
-				}
+			trimmed := strings.TrimSpace(text) // as programs do with what they are given
+			switch {
+			case utf8.RuneCountInString(trimmed) >= leastValue:
+				addLines(long, trimmed)
+				return // what it was trimmed of is no secret without it
+			case utf8.RuneCountInString(text) >= leastValue:
+				long[text] = true
+			case text != "":
+				c.whole[text] = true
+			}
+			if trimmed != "" {
+				c.whole[trimmed] = true
 			}
 		})
 	}
 	for _, v := range sessions {
-		leaves(v, func(kind jsontext.Kind, text string) {
-			if kind == '"' && utf8.RuneCountInString(text) >= leastSession {
-				long[text] = true
-			}
-		})
+		addSession(long, v)
 	}
+	c.find(long)
+	return c
+}
 
+// addSession makes c cut out the texts in a session, too.
+func (c *cutter) addSession(v jsontext.Value) {
+	texts := map[string]bool{}
+	addSession(texts, v)
+	c.find(texts)
+}
+
+func addSession(texts map[string]bool, v jsontext.Value) {
+	leaves(v, func(kind jsontext.Kind, text string) {
+		if kind == '"' && utf8.RuneCountInString(text) >= leastSession {
+			addLines(texts, text)
+		}
+	})
+}
+
+// addLines adds text, and the lines of one that has several: a program may show
+// one of them alone.
+func addLines(texts map[string]bool, text string) {
+	texts[text] = true
+	if !strings.Contains(text, "\n") {
+		return
+	}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); utf8.RuneCountInString(line) >= leastLine {
+			texts[line] = true
+		}
+	}
+}
+
+// find makes c find long, too.
+func (c *cutter) find(long map[string]bool) {
 	var texts [][]byte
 	size := 0
 	for text := range long {
@@ -78,7 +121,6 @@ func newCutter(values, sessions []jsontext.Value) *cutter {
 	if len(texts) > 0 {
 		c.finders = append(c.finders, newFinder(texts))
 	}
-	return c
 }
 
 // pieces returns parts of text that cover it.
@@ -148,23 +190,53 @@ func (c *cutter) text(s string) string {
 	if c.whole[s] {
 		return redacted
 	}
-	if len(c.finders) == 0 {
+	m, _ := c.look([]byte(s), len(s)+1)
+	if m == nil {
 		return s
 	}
-	var m marks
-	eachReading([]byte(s), func(read []byte, place func(from, to int) (int, int)) {
-		for _, f := range c.finders {
-			f.scan(read, func(from, to int) {
-				from, to = place(from, to)
-				m.hide(len(s), from, to)
-			})
-		}
-	})
-	return m.apply(s)
+	return string(m.cut([]byte(s), 0, len(s), 0))
 }
 
-// marks counts, for each byte of a text, the secrets that begin there less
-// those that end before it.
+// look marks the secrets in text. It also says where the beginning of one stands
+// in which text breaks off, if it is least bytes long; else open is len(text).
+func (c *cutter) look(text []byte, least int) (m marks, open int) {
+	open = len(text)
+	if len(c.finders) == 0 {
+		return nil, open
+	}
+	// What a text that breaks off in an escape will say is not known yet.
+	certain := len(text) - brokenEscape(text)
+	opens := func(text []byte, depth int, place func(from, to int) (int, int), size int) {
+		if depth < least {
+			return
+		}
+		// One digit may be left, of which nothing is known yet.
+		if from, to := place(size-depth, size); len(bytes.TrimRight(text[to:], "\r\n")) <= 1 {
+			open = min(open, from)
+		}
+	}
+	eachReading(text, func(read []byte, place func(from, to int) (int, int)) {
+		for _, f := range c.finders {
+			depth := f.scan(read, func(from, to int) {
+				from, to = place(from, to)
+				m.hide(len(text), from, to)
+			})
+			opens(text, depth, place, len(read))
+		}
+	})
+	if certain < len(text) && least <= certain {
+		eachReading(text[:certain], func(read []byte, place func(from, to int) (int, int)) {
+			for _, f := range c.finders {
+				opens(text[:certain], f.scan(read, func(int, int) {}), place, len(read))
+			}
+		})
+	}
+	m.add()
+	return m, open
+}
+
+// marks counts, for each byte of a text, the secrets that it is in. Before add it
+// is those that begin there less those that end before it.
 type marks []int32
 
 func (m *marks) hide(size, from, to int) {
@@ -175,24 +247,39 @@ func (m *marks) hide(size, from, to int) {
 	(*m)[to]--
 }
 
-func (m marks) apply(s string) string {
-	if m == nil {
-		return s
+// hideFrom is hide after add.
+func (m *marks) hideFrom(from, to int) {
+	if *m == nil && from < to {
+		*m = make(marks, to+1)
 	}
-	var out strings.Builder
-	inside, shown := int32(0), 0
-	for i, n := range m {
-		switch before := inside; {
-		case before == 0 && n > 0:
-			out.WriteString(s[shown:i])
-			out.WriteString(redacted)
-		case before > 0 && before+n == 0:
-			shown = i
+	for i := from; i < to; i++ {
+		(*m)[i]++
+	}
+}
+
+func (m marks) add() {
+	for i := 1; i < len(m); i++ {
+		m[i] += m[i-1]
+	}
+}
+
+// hides reports whether the byte at i is of a secret.
+func (m marks) hides(i int) bool { return m != nil && m[i] > 0 }
+
+// cut returns the bytes from, …, to-1 of text without the secrets in them. Of one
+// that begins before from it tells if that is before first as well, where nobody
+// has told of it yet.
+func (m marks) cut(text []byte, from, to, first int) []byte {
+	var out []byte
+	for i := from; i < to; i++ {
+		switch {
+		case !m.hides(i):
+			out = append(out, text[i])
+		case i == first || !m.hides(i-1):
+			out = append(out, redacted...)
 		}
-		inside += n
 	}
-	out.WriteString(s[shown:])
 	// A piece of a long text, found without the rest of it, may end inside of a
 	// character.
-	return strings.ToValidUTF8(out.String(), "")
+	return bytes.ToValidUTF8(out, nil)
 }

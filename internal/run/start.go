@@ -213,10 +213,11 @@ func (r *Runs) perform(j *job) (status Status) {
 	}()
 	ctx, cancel := context.WithTimeout(j.ctx, j.agent.Timeout())
 	defer cancel()
-	said, err := r.call(ctx, j)
+	secrets := newCutter(j.arguments.Secrets, []jsontext.Value{j.session()})
+	said, err := r.call(ctx, j, secrets)
 	late := ctx.Err() // what comes after is the server's own time, not the agent's
 
-	secrets := newCutter(j.arguments.Secrets, []jsontext.Value{j.session(), said.Session})
+	secrets.addSession(said.Session)
 	var output jsontext.Value
 	if err == nil {
 		output, err = secrets.json(said.Output)
@@ -255,16 +256,19 @@ func (r *Runs) perform(j *job) (status Status) {
 	return status
 }
 
-// call gives the run to its runner.
-func (r *Runs) call(ctx context.Context, j *job) (answer, error) {
+// call gives the run to its runner. What that says meanwhile goes to the run's
+// events without the secrets in it.
+func (r *Runs) call(ctx context.Context, j *job, secrets *cutter) (answer, error) {
 	input, err := json.Marshal(task{j.run.ID, j.agent.ID, j.arguments.JSON, j.session()})
 	if err != nil {
 		return answer{}, err
 	}
+	said := newRedactor(secrets, discard{})
+	defer said.close()
 	if j.agent.Runner.Type == agent.Command {
-		return r.callCommand(ctx, j.agent, j.run.ID, input, discard{})
+		return r.callCommand(ctx, j.agent, j.run.ID, input, said)
 	}
-	return r.callHTTP(ctx, j.agent, j.run.ID, input, discard{})
+	return r.callHTTP(ctx, j.agent, j.run.ID, input, said)
 }
 
 // session returns what the agent left at an earlier run, or nil.
@@ -342,15 +346,19 @@ func (r *Runs) Shutdown(ctx context.Context) {
 	<-ended
 }
 
-// shorten returns what a person reads of a text, without what a terminal would
-// act on.
-func shorten(text string) string {
-	text = strings.Map(func(r rune) rune {
+// printable returns text without what a terminal would act on.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' && r != '\t' {
 			return ' '
 		}
 		return r
 	}, text)
+}
+
+// shorten returns what a person reads of a text.
+func shorten(text string) string {
+	text = printable(text)
 	if utf8.RuneCountInString(text) <= maxMessage {
 		return text
 	}
