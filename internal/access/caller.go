@@ -147,6 +147,7 @@ const (
 	DeleteProfile  Action = "profile.delete"
 	ReadProfiles   Action = "profile.read"
 	StartRun       Action = "run.start"
+	CancelRun      Action = "run.cancel"
 	ReadRuns       Action = "run.read"
 	ReadAudit      Action = "audit.read"
 )
@@ -214,6 +215,7 @@ var rules = map[Action]rule{
 	ReadAgents:     {member, AgentsRead},
 	UseAgent:       {member, AgentsRead | AgentsWrite | AgentsRun | ProfilesRead | ProfilesWrite | KeysWrite},
 	StartRun:       {member, AgentsRun},
+	CancelRun:      {member, AgentsRun},
 	ReadRuns:       {member, AgentsRead | AgentsRun}, // who starts a run may see how it went
 	CreateProfile:  {member, ProfilesWrite},
 	ReplaceProfile: {member, ProfilesWrite},

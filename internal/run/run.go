@@ -56,6 +56,8 @@ var moves = map[Status][]Status{
 // The ways in which a run is refused or not found.
 var (
 	ErrNotFound = fault.New(fault.NotFound, "RUN_NOT_FOUND", "There is no run with this id.")
+	ErrEnded    = fault.New(fault.Conflict, "RUN_ENDED", "The run has ended already, so it can't be cancelled.")
+	ErrReused   = fault.New(fault.Conflict, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was sent with another request within the last day. Send the same request, or another key.")
 
 	errBusy     = fault.ErrUnavailable.Say("The server does as many runs as it can at once. Try again shortly.").Retry(5 * time.Second)
 	errStopping = fault.ErrUnavailable.Say("The server is stopping. Try again shortly.").Retry(5 * time.Second)
@@ -86,6 +88,9 @@ type Request struct {
 	Parameters map[string]jsontext.Value
 	Token      seal.Secret // of an auth profile; empty: none
 	Wait       bool        // until the run has ended
+
+	IdempotencyKey string // within a day, the same key starts the same run; "": none
+	Fingerprint    []byte // of all that must be the same under that key
 }
 
 // Profile is an auth profile that was opened for a run.

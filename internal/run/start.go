@@ -236,6 +236,8 @@ func (r *Runs) perform(j *job) (status Status) {
 	var f *failure
 	message := fault.ErrInternal.Message
 	switch {
+	case errors.Is(context.Cause(ctx), errCancelled):
+		status, message = Cancelled, "The run was cancelled. What the agent did before that is done."
 	case errors.Is(context.Cause(ctx), errStopped):
 		status, message = Interrupted, "The server was stopped while this run was under way. What the agent did before that is done. Start the run again if that is safe."
 	case errors.Is(late, context.DeadlineExceeded):
