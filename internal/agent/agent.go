@@ -75,6 +75,15 @@ type Runner struct {
 	Type    RunnerType `json:"type"`
 	URL     string     `json:"url,omitzero"`     // of HTTP
 	Command []string   `json:"command,omitzero"` // of Command: the program and its arguments
+	Limits  Limits     `json:"limits,omitzero"`  // of Command
+}
+
+// Limits are what each process of a command may use. What is 0 is left to
+// [Agent.Limits].
+type Limits struct {
+	MemoryMB   int64 `json:"memory_mb,omitzero"`
+	CPUSeconds int64 `json:"cpu_seconds,omitzero"`
+	FileMB     int64 `json:"file_mb,omitzero"` // the length of a file that it writes
 }
 
 // Visibility is who may run an agent.
@@ -118,6 +127,22 @@ type Agent struct {
 
 // Timeout returns how long a run may take.
 func (a Agent) Timeout() time.Duration { return time.Duration(a.TimeoutSeconds) * time.Second }
+
+// Limits returns what each process of the agent's command may use. What its
+// runner does not say is enough for a browser, and stops what got out of hand.
+func (a Agent) Limits() Limits {
+	l := a.Runner.Limits
+	if l.MemoryMB == 0 {
+		l.MemoryMB = DefaultMemoryMB
+	}
+	if l.CPUSeconds == 0 {
+		l.CPUSeconds = a.TimeoutSeconds
+	}
+	if l.FileMB == 0 {
+		l.FileMB = DefaultFileMB
+	}
+	return l
+}
 
 // Runnable returns nil if the agent's runner may be called, else ErrNotDeclared.
 func (a Agent) Runnable() error {

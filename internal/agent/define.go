@@ -26,6 +26,12 @@ const (
 	MaxTimeout     = 3600
 
 	MaxConcurrent = 10000
+
+	DefaultMemoryMB = 4096
+	DefaultFileMB   = 1024
+	minMemoryMB     = 16      // no program starts with less
+	maxMB           = 1 << 24 // 16 TiB: no limit, in effect
+	maxCPUSeconds   = 1 << 24
 )
 
 var (
@@ -124,6 +130,8 @@ func (r Runner) check() error {
 		return missing("runner.type")
 	case r.Type == HTTP && len(r.Command) > 0:
 		return fault.Field("runner.command", "belongs to a command runner; an http runner has a url")
+	case r.Type == HTTP && r.Limits != Limits{}:
+		return fault.Field("runner.limits", "belongs to a command runner: this server has no hold on a web service")
 	case r.Type == HTTP && r.URL == "":
 		return missing("runner.url")
 	case r.Type == HTTP:
@@ -133,7 +141,22 @@ func (r Runner) check() error {
 	case r.URL != "":
 		return fault.Field("runner.url", "belongs to an http runner; a command runner has a command")
 	}
+	if err := r.Limits.check(); err != nil {
+		return err
+	}
 	return checkCommand(r.Command)
+}
+
+func (l Limits) check() error {
+	switch {
+	case l.MemoryMB != 0 && (l.MemoryMB < minMemoryMB || l.MemoryMB > maxMB):
+		return fault.Field("runner.limits.memory_mb", "must be 16 to 16777216")
+	case l.CPUSeconds < 0 || l.CPUSeconds > maxCPUSeconds:
+		return fault.Field("runner.limits.cpu_seconds", "must be 1 to 16777216")
+	case l.FileMB < 0 || l.FileMB > maxMB:
+		return fault.Field("runner.limits.file_mb", "must be 1 to 16777216")
+	}
+	return nil
 }
 
 func missing(field string) error {

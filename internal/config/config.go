@@ -88,6 +88,8 @@ type Agent struct {
 	Runner         Runner          `yaml:"runner"`
 	Visibility     string          `yaml:"visibility"`      // "": not said
 	TimeoutSeconds int64           `yaml:"timeout_seconds"` // 0: not said
+	Idempotent     bool            `yaml:"idempotent"`
+	MaxConcurrent  int64           `yaml:"max_concurrent"` // 0: no bound
 }
 
 // InputArgument is one input argument of an Agent.
@@ -105,6 +107,14 @@ type Runner struct {
 	Type    string   `yaml:"type"`
 	URL     string   `yaml:"url"`
 	Command []string `yaml:"command"`
+	Limits  Limits   `yaml:"limits"`
+}
+
+// Limits are what each process of a command may use. 0: not said.
+type Limits struct {
+	MemoryMB   int64 `yaml:"memory_mb"`
+	CPUSeconds int64 `yaml:"cpu_seconds"`
+	FileMB     int64 `yaml:"file_mb"`
 }
 
 // Laptop reports whether only this machine can reach the server: it listens on

@@ -368,7 +368,9 @@ func TestAgentsAreReadWithTheirTypes(t *testing.T) {
 			},
 			Runner: Runner{Type: "http", URL: "https://agents.example.com/invoices"},
 		},
-		{ID: "report", Runner: Runner{Type: "command", Command: []string{"/usr/local/bin/report", "--json"}}},
+		{ID: "report", Idempotent: true, MaxConcurrent: 4, Runner: Runner{
+			Type: "command", Command: []string{"/usr/local/bin/report", "--json"}, Limits: Limits{MemoryMB: 512, CPUSeconds: 60, FileMB: 100},
+		}},
 	}
 	if !reflect.DeepEqual(c.Agents, want) {
 		t.Errorf("got  %+v\nwant %+v", c.Agents, want)

@@ -18,7 +18,12 @@ const agentsExample = `agents:
       - {name: months, type: number, default: 3, description: How far to look back.}
     runner: {type: http, url: "https://agents.example.com/invoices"}
   - id: report
-    runner: {type: command, command: [/usr/local/bin/report, --json]}
+    idempotent: true
+    max_concurrent: 4
+    runner:
+      type: command
+      command: [/usr/local/bin/report, --json]
+      limits: {memory_mb: 512, cpu_seconds: 60, file_mb: 100}
 `
 
 // Markdown returns docs/configuration.md.

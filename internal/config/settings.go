@@ -235,7 +235,9 @@ var settings = []setting{
 		name: "agents", form: "list of agents", onlyInFile: true,
 		empty: "none",
 		help: `Agents of the operator's organization, made and kept up to date at every start. ` +
-			`They have the fields of POST /v1/agents, and an id each. Only these can have a runner that starts a program.`,
+			`They have the fields of POST /v1/agents, and an id each. Only these can have a runner that starts a program. ` +
+			`Its limits hold for each process that takes part in a run: memory_mb of data (4096 if it is left out), ` +
+			`cpu_seconds (as many as the run may take), and file_mb (1024), the length of a file that it writes.`,
 	},
 	{
 		name: "usage.keep_minutes", form: "duration", initial: "48h",

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/keyward/keyward/internal/agent"
+	"github.com/keyward/keyward/internal/confine"
 )
 
 // leftOpen is how long a program that has ended may leave its output open, in
@@ -30,8 +31,8 @@ func (r *Runs) PrepareDir() error {
 
 // callCommand starts the agent's program, gives it input, and returns its
 // answer, the last line that it puts out. Lines before that may be chunks; what
-// it writes to standard error is the log. Nothing that it started is left running, unless it left its process
-// group.
+// it writes to standard error is the log. Nothing that it started is left
+// running, unless it left its process group.
 func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, input []byte, to sink) (answer, error) {
 	dir, err := filepath.Abs(r.Dir) // for HOME
 	if err == nil {
@@ -55,18 +56,16 @@ func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, inp
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8", "KEYWARD_RUN_ID=" + runID}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), out, log
 	cmd.WaitDelay = leftOpen
-	err = runGroup(ctx, cmd)
+	err = runGroup(ctx, cmd, a.Limits())
 	out.end()
 	log.end()
 
 	var exit *exec.ExitError
 	switch {
-	case cmd.Process == nil:
-		return answer{}, failsBecause(err, "The agent's program can't be started.")
 	case errors.Is(context.Cause(ctx), errTooMuch):
 		return answer{}, errTooMuch
 	case errors.As(err, &exit):
-		return answer{}, exitFailure(ctx, exit, out.last)
+		return answer{}, exitFailure(ctx, exit, a.Limits(), out.last)
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		return answer{}, err
 	}
@@ -80,12 +79,17 @@ func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, inp
 var errTooMuch = fails("The agent's program put out more than 8 MiB and was ended.")
 
 // exitFailure says why a program failed: in its own words, if it has any.
-func exitFailure(ctx context.Context, exit *exec.ExitError, last []byte) error {
+func exitFailure(ctx context.Context, exit *exec.ExitError, l agent.Limits, last []byte) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	status, _ := exit.Sys().(syscall.WaitStatus)
-	if status.Signaled() {
+	switch {
+	case status.Signaled() && status.Signal() == syscall.SIGXCPU:
+		return fails("The agent's program was ended: it used up its %d seconds of CPU time (limits.cpu_seconds of its runner).", l.CPUSeconds)
+	case status.Signaled() && status.Signal() == syscall.SIGXFSZ:
+		return fails("The agent's program was ended: it wrote a file of more than %d MiB (limits.file_mb of its runner).", l.FileMB)
+	case status.Signaled():
 		return fails("The agent's program was ended by a signal (%s).", status.Signal())
 	}
 	if m, err := parseLine(last); err == nil {
@@ -96,16 +100,22 @@ func exitFailure(ctx context.Context, exit *exec.ExitError, last []byte) error {
 	return fails("The agent's program failed with exit status %d.", exit.ExitCode())
 }
 
-// runGroup runs cmd as a process group of its own, and ends the whole group
-// when the program ends or ctx does.
-func runGroup(ctx context.Context, cmd *exec.Cmd) error {
+// runGroup runs cmd as a process group of its own, within l, and ends the whole
+// group when the program ends or ctx does.
+func runGroup(ctx context.Context, cmd *exec.Cmd, l agent.Limits) error {
+	const cannot = "The agent's program can't be started."
+	begun, err := confine.Prepare(cmd, confine.Limits{MemoryBytes: l.MemoryMB << 20, CPUSeconds: l.CPUSeconds, FileBytes: l.FileMB << 20})
+	if err != nil {
+		return failsBecause(err, cannot)
+	}
+
 	// The signal at a parent's death is for the death of the thread that
 	// started the child: this one must stay.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = ownGroup()
 	if err := cmd.Start(); err != nil {
-		return err
+		return failsBecause(errors.Join(err, begun()), cannot)
 	}
 	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // it may be gone already
 
@@ -118,9 +128,14 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 		case <-ended:
 		}
 	}()
-	return wait(cmd, func() {
+	refused := begun()
+	err = wait(cmd, func() {
 		close(ended)
 		<-watched
 		kill()
 	})
+	if refused != nil {
+		return failsBecause(refused, cannot)
+	}
+	return err
 }

@@ -77,7 +77,8 @@ func (s *server) declareAgents(ctx context.Context) error {
 func definition(a config.Agent) agent.Definition {
 	d := agent.Definition{
 		ID: a.ID, Name: a.Name, Description: a.Description, Visibility: agent.Visibility(a.Visibility), TimeoutSeconds: a.TimeoutSeconds,
-		Runner: agent.Runner{Type: agent.RunnerType(a.Runner.Type), URL: a.Runner.URL, Command: a.Runner.Command},
+		Idempotent: a.Idempotent, MaxConcurrent: a.MaxConcurrent,
+		Runner: agent.Runner{Type: agent.RunnerType(a.Runner.Type), URL: a.Runner.URL, Command: a.Runner.Command, Limits: agent.Limits(a.Runner.Limits)},
 	}
 	for _, in := range a.InputArguments {
 		d.InputArguments = append(d.InputArguments, agent.Argument{
