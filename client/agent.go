@@ -11,6 +11,8 @@ type AgentDefinition struct {
 	Runner         Runner          `json:"runner"`
 	Visibility     string          `json:"visibility,omitzero" enum:"private,public" doc:"public: every organization may run it, as public/ID; only the operator's organization may set it. Left out: private"`
 	TimeoutSeconds int64           `json:"timeout_seconds,omitzero" minimum:"1" maximum:"3600" doc:"How long a run may take. Left out: 300"`
+	Idempotent     bool            `json:"idempotent,omitzero" doc:"Whether a run that was cut short by the end of its server may be done again from its beginning. Without it such a run is interrupted, since the agent may have acted already"`
+	MaxConcurrent  int64           `json:"max_concurrent,omitzero" minimum:"0" maximum:"10000" doc:"How many runs there may be at once; further ones wait. Left out or 0: no bound of its own"`
 }
 
 // AgentChange changes what of an agent is in it; what is left out stays.
@@ -21,6 +23,8 @@ type AgentChange struct {
 	Runner         *Runner          `json:"runner,omitzero"`
 	Visibility     *string          `json:"visibility,omitzero" enum:"private,public"`
 	TimeoutSeconds *int64           `json:"timeout_seconds,omitzero" minimum:"1" maximum:"3600"`
+	Idempotent     *bool            `json:"idempotent,omitzero"`
+	MaxConcurrent  *int64           `json:"max_concurrent,omitzero" minimum:"0" maximum:"10000" doc:"0: no bound of its own"`
 }
 
 // InputArgument is one argument that an agent takes.
@@ -38,6 +42,15 @@ type Runner struct {
 	Type    string   `json:"type" enum:"http,command"`
 	URL     string   `json:"url,omitzero" maxLength:"2048" doc:"Of an http runner: where a run is posted to" example:"https://agents.example.com/invoices"`
 	Command []string `json:"command,omitzero" doc:"Of a command runner, which only the operator's config file can define"`
+
+	Limits *RunnerLimits `json:"limits,omitzero" doc:"Of a command runner: what each of its processes may use"`
+}
+
+// RunnerLimits are what each process of a command runner may use.
+type RunnerLimits struct {
+	MemoryMB   int64 `json:"memory_mb,omitzero" doc:"Of data. Left out: 4096"`
+	CPUSeconds int64 `json:"cpu_seconds,omitzero" doc:"Left out: timeout_seconds"`
+	FileMB     int64 `json:"file_mb,omitzero" doc:"That a file it writes may be long. Left out: 1024"`
 }
 
 // Agent is an agent as it is defined.
@@ -49,6 +62,8 @@ type Agent struct {
 	Runner         Runner          `json:"runner"`
 	Visibility     string          `json:"visibility" enum:"private,public"`
 	TimeoutSeconds int64           `json:"timeout_seconds"`
+	Idempotent     bool            `json:"idempotent"`
+	MaxConcurrent  int64           `json:"max_concurrent" doc:"0: no bound of its own"`
 	CreatedAt      Time            `json:"created_at"`
 	UpdatedAt      Time            `json:"updated_at"`
 }
@@ -58,6 +73,14 @@ type Agent struct {
 type CreatedAgent struct {
 	Agent
 	RunnerSecret string `json:"runner_secret" doc:"What requests to the runner are signed with (Standard Webhooks). It is shown this once" example:"whsec_…"`
+}
+
+// AgentHealth is whether an agent's runner can be reached.
+type AgentHealth struct {
+	Status    string `json:"status" enum:"ok,unreachable"`
+	CheckedAt Time   `json:"checked_at"`
+	LatencyMS int64  `json:"latency_ms"`
+	Reason    string `json:"reason,omitzero" doc:"Why the runner can't be reached"`
 }
 
 // RunnerSecret is a runner's new secret.

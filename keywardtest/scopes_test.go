@@ -144,7 +144,7 @@ func TestAKeyForOneAgentReachesNothingOfAnother(t *testing.T) {
 				body         any
 			}{
 				{"GET", "/v1/agents/" + id, nil}, {"PATCH", "/v1/agents/" + id, map[string]any{"name": "x"}}, {"DELETE", "/v1/agents/" + id, nil},
-				{"POST", "/v1/agents/" + id + "/runner-secret", nil}, {"GET", "/v1/agents/" + id + "/auth-profiles", nil}, {"GET", "/v1/runs?agent_id=" + id, nil},
+				{"POST", "/v1/agents/" + id + "/runner-secret", nil}, {"GET", "/v1/agents/" + id + "/health", nil}, {"GET", "/v1/agents/" + id + "/auth-profiles", nil}, {"GET", "/v1/runs?agent_id=" + id, nil},
 				{"POST", "/v1/auth-profiles/token/rotate", map[string]any{"agent_id": id, "auth_token": tokens["other"]}},
 			} {
 				h.refused(403, "AGENT_NOT_ALLOWED", c.method, c.path, c.body, bearer)

@@ -42,7 +42,7 @@ func (r *Runs) callHTTP(ctx context.Context, a agent.Agent, runID string, body [
 		return answer{}, fails("The agent's answer is compressed, which was not asked for (Content-Encoding).")
 	}
 	if response.StatusCode/100 == 3 {
-		return answer{}, fails("The agent answered with a redirect (HTTP status %d), which is not followed. Its runner must be defined with the address that it redirects to.", response.StatusCode)
+		return answer{}, redirects(response.StatusCode)
 	}
 	got := &bounded{from: response.Body, room: maxAnswer}
 	var said answer
@@ -60,6 +60,10 @@ func (r *Runs) callHTTP(ctx context.Context, a agent.Agent, runID string, body [
 		return answer{}, failsBecause(got.err, "The agent broke off in the middle of its answer.")
 	}
 	return said, err
+}
+
+func redirects(status int) error {
+	return fails("The agent answered with a redirect (HTTP status %d), which is not followed. Its runner must be defined with the address that it redirects to.", status)
 }
 
 var errTooLarge = fails("The agent's answer is larger than 8 MiB.")

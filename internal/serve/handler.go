@@ -40,7 +40,7 @@ func (s *server) handler() *api.API {
 	v1.RegisterUsage(a, s.keys, s.usage, s.keyLimits)
 	verify.Register(a, s.gate, s.Config.Gateways)
 	v1.RegisterAlerts(a, s.alerts)
-	v1.RegisterAgents(a, s.agents)
+	v1.RegisterAgents(a, s.agents, s.runs)
 	v1.RegisterProfiles(a, s.vault)
 	v1.RegisterRuns(a, s.runs)
 	v1.RegisterAudit(a, s.audit)

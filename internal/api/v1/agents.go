@@ -12,15 +12,17 @@ import (
 	"github.com/keyward/keyward/internal/agent"
 	"github.com/keyward/keyward/internal/api"
 	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/run"
 )
 
 type agentSurface struct {
 	agents *agent.Store
+	runs   *run.Runs
 }
 
 // RegisterAgents adds the calls for agents to a.
-func RegisterAgents(a *api.API, agents *agent.Store) {
-	s := &agentSurface{agents}
+func RegisterAgents(a *api.API, agents *agent.Store, runs *run.Runs) {
+	s := &agentSurface{agents, runs}
 	const tag = "Agents"
 	defining := []*fault.Fault{fault.ErrNotAllowed, access.ErrAgentNotAllowed, agent.ErrDestination}
 	api.Register(a, api.Operation{
@@ -54,6 +56,13 @@ func RegisterAgents(a *api.API, agents *agent.Store) {
 		Summary: "Give an agent a new runner secret", Description: "It is shown this once; nothing is signed with the old one any more.",
 		Errors: []*fault.Fault{agent.ErrNotFound, fault.ErrNotAllowed, access.ErrAgentNotAllowed},
 	}, s.renew)
+	api.Register(a, api.Operation{
+		Method: http.MethodGet, Path: "/v1/agents/{id}/health", Name: "getAgentHealth", Tag: tag, Security: api.KeyOrToken, Action: access.ReadAgents,
+		Summary: "Ask whether an agent's runner can be reached",
+		Description: "A web service is sent a GET at its address, signed like a run, and has five seconds: any answer but a redirect or a 5xx is ok. " +
+			"A program is looked for and not started. The reason never tells where the runner is.",
+		Errors: []*fault.Fault{agent.ErrNotFound, access.ErrAgentNotAllowed},
+	}, s.health)
 }
 
 func argumentsOf(sent []client.InputArgument) []agent.Argument {
@@ -68,14 +77,26 @@ func argumentsOf(sent []client.InputArgument) []agent.Argument {
 }
 
 func runnerOf(r client.Runner) agent.Runner {
-	return agent.Runner{Type: agent.RunnerType(r.Type), URL: r.URL, Command: r.Command}
+	out := agent.Runner{Type: agent.RunnerType(r.Type), URL: r.URL, Command: r.Command}
+	if r.Limits != nil {
+		out.Limits = agent.Limits(*r.Limits)
+	}
+	return out
+}
+
+func runnerJSON(r agent.Runner) client.Runner {
+	out := client.Runner{Type: string(r.Type), URL: r.URL, Command: r.Command}
+	if limits := client.RunnerLimits(r.Limits); limits != (client.RunnerLimits{}) {
+		out.Limits = &limits
+	}
+	return out
 }
 
 func agentJSON(a agent.Agent, who access.Caller) client.Agent {
 	out := client.Agent{
 		ID: a.IDFor(who), Name: a.Name, Description: a.Description, InputArguments: make([]client.InputArgument, len(a.InputArguments)),
-		Runner:     client.Runner{Type: string(a.Runner.Type), URL: a.Runner.URL, Command: a.Runner.Command},
-		Visibility: string(a.Visibility), TimeoutSeconds: a.TimeoutSeconds,
+		Runner:     runnerJSON(a.Runner),
+		Visibility: string(a.Visibility), TimeoutSeconds: a.TimeoutSeconds, Idempotent: a.Idempotent, MaxConcurrent: a.MaxConcurrent,
 		CreatedAt: client.NewTime(a.CreatedAt), UpdatedAt: client.NewTime(a.UpdatedAt),
 	}
 	for i, in := range a.InputArguments {
@@ -91,6 +112,7 @@ func (s *agentSurface) create(ctx context.Context, who access.Caller, in *create
 	a, secret, err := s.agents.Create(ctx, who, agent.Definition{
 		ID: in.Body.ID, Name: in.Body.Name, Description: in.Body.Description, InputArguments: argumentsOf(in.Body.InputArguments),
 		Runner: runnerOf(in.Body.Runner), Visibility: agent.Visibility(in.Body.Visibility), TimeoutSeconds: in.Body.TimeoutSeconds,
+		Idempotent: in.Body.Idempotent, MaxConcurrent: in.Body.MaxConcurrent,
 	})
 	if err != nil {
 		return client.CreatedAgent{}, err
@@ -151,7 +173,7 @@ type changeAgentIn struct {
 func (s *agentSurface) change(ctx context.Context, who access.Caller, in *changeAgentIn) (client.Agent, error) {
 	change := agent.Change{
 		Name: in.Body.Name, Description: in.Body.Description, TimeoutSeconds: in.Body.TimeoutSeconds,
-		Visibility: (*agent.Visibility)(in.Body.Visibility),
+		Visibility: (*agent.Visibility)(in.Body.Visibility), Idempotent: in.Body.Idempotent, MaxConcurrent: in.Body.MaxConcurrent,
 	}
 	if in.Body.InputArguments != nil {
 		arguments := argumentsOf(*in.Body.InputArguments)
@@ -178,4 +200,16 @@ func (s *agentSurface) renew(ctx context.Context, who access.Caller, in *AgentPa
 		return client.RunnerSecret{}, err
 	}
 	return client.RunnerSecret{RunnerSecret: secret.Reveal()}, nil
+}
+
+func (s *agentSurface) health(ctx context.Context, who access.Caller, in *AgentPath) (client.AgentHealth, error) {
+	h, err := s.runs.Health(ctx, who, in.ID)
+	if err != nil {
+		return client.AgentHealth{}, err
+	}
+	status := "ok"
+	if h.Reason != "" {
+		status = "unreachable"
+	}
+	return client.AgentHealth{Status: status, CheckedAt: client.NewTime(h.CheckedAt), LatencyMS: h.Latency.Milliseconds(), Reason: h.Reason}, nil
 }
