@@ -194,7 +194,9 @@ func (c *cutter) text(s string) string {
 	if m == nil {
 		return s
 	}
-	return string(m.cut([]byte(s), 0, len(s), 0))
+	// A piece of a long text, found without the rest of it, may end inside of a
+	// character.
+	return strings.ToValidUTF8(string(m.cut([]byte(s), 0, len(s), 0)), "")
 }
 
 // look marks the secrets in text. It also says where the beginning of one stands
@@ -211,7 +213,9 @@ func (c *cutter) look(text []byte, least int) (m marks, open int) {
 			return
 		}
 		// One digit may be left, of which nothing is known yet.
-		if from, to := place(size-depth, size); len(bytes.TrimRight(text[to:], "\r\n")) <= 1 {
+		from, to := place(size-depth, size)
+		rest := text[to:]
+		if len(rest)-bytes.Count(rest, []byte{'\n'})-bytes.Count(rest, []byte{'\r'}) <= 1 {
 			open = min(open, from)
 		}
 	}
@@ -270,6 +274,9 @@ func (m marks) hides(i int) bool { return m != nil && m[i] > 0 }
 // that begins before from it tells if that is before first as well, where nobody
 // has told of it yet.
 func (m marks) cut(text []byte, from, to, first int) []byte {
+	if m == nil {
+		return bytes.Clone(text[from:to])
+	}
 	var out []byte
 	for i := from; i < to; i++ {
 		switch {
@@ -279,7 +286,5 @@ func (m marks) cut(text []byte, from, to, first int) []byte {
 			out = append(out, redacted...)
 		}
 	}
-	// A piece of a long text, found without the rest of it, may end inside of a
-	// character.
-	return bytes.ToValidUTF8(out, nil)
+	return out
 }

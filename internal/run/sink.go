@@ -50,7 +50,7 @@ func newRedactor(c *cutter, to sink) *redactor {
 	r := &redactor{to: to}
 	r.lines = stream{cutter: c, out: func(line []byte) { to.log(readable(line)) }}
 	r.texts = stream{cutter: c, out: func(text []byte) {
-		if quoted, err := jsontext.AppendQuote(nil, text); err == nil { // it is valid UTF-8
+		if quoted, err := jsontext.AppendQuote(nil, bytes.ToValidUTF8(text, nil)); err == nil {
 			to.chunk(quoted)
 		}
 	}}

@@ -13,7 +13,7 @@ const (
 // is held until it is known: until the next part, as a rule.
 type stream struct {
 	cutter *cutter
-	out    func(part []byte) // takes a part without the secrets in it
+	out    func(part []byte) // takes a part without the secrets in it, which may end inside of a character
 
 	shown []byte // the end of what has gone out
 	held  []byte
@@ -29,9 +29,9 @@ func (s *stream) add(part []byte) {
 // settle lets go the parts of which all secrets are known.
 func (s *stream) settle() {
 	switch {
-	case len(s.held) < s.look:
 	case len(s.held) >= maxHeld:
 		s.end(leastOpen)
+	case len(s.held) < s.look:
 	default:
 		s.release(leastOpen, false)
 	}
@@ -80,11 +80,7 @@ func (s *stream) put(text []byte, m marks, from, to, first int) {
 		s.out([]byte(redacted))
 		return
 	}
-	if m == nil {
-		s.out(part)
-		return
-	}
-	if cut := m.cut(text, from, to, first); len(bytes.TrimRight(cut, "\r\n")) > 0 || !m.hides(from) {
+	if cut := m.cut(text, from, to, first); len(bytes.TrimSpace(cut)) > 0 || !m.hides(from) {
 		s.out(cut)
 	}
 }
