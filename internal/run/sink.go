@@ -40,10 +40,11 @@ func (discard) log([]byte)           {}
 // those a line or a chunk is held, as long as it breaks off in what may be the
 // beginning of a secret.
 type redactor struct {
-	mu    sync.Mutex
-	to    sink
-	lines stream
-	texts stream
+	mu     sync.Mutex
+	to     sink
+	lines  stream
+	texts  stream
+	failed any // what a call has panicked with
 }
 
 func newRedactor(c *cutter, to sink) *redactor {
@@ -60,6 +61,10 @@ func newRedactor(c *cutter, to sink) *redactor {
 func (r *redactor) log(line []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.guard()
+	if r.failed != nil {
+		return
+	}
 	if len(line) >= maxRawLine {
 		// The rest of it is unread, and with it the rest of a secret.
 		r.lines.add(line)
@@ -73,6 +78,10 @@ func (r *redactor) log(line []byte) {
 func (r *redactor) chunk(v jsontext.Value) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.guard()
+	if r.failed != nil {
+		return
+	}
 	if v.Kind() == '"' {
 		if text, err := jsontext.AppendUnquote(nil, v); err == nil {
 			r.texts.add(text)
@@ -86,10 +95,21 @@ func (r *redactor) chunk(v jsontext.Value) {
 	}
 }
 
+// guard keeps a panic for close: the goroutines of a command's pipes are nobody's
+// who could catch it, and it would end the server.
+func (r *redactor) guard() {
+	if v := recover(); v != nil {
+		r.failed = v
+	}
+}
+
 // close passes on what is held.
 func (r *redactor) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.failed != nil {
+		panic(r.failed)
+	}
 	r.lines.end(leastPart)
 	r.texts.end(leastPart)
 }

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/keyward/keyward/internal/agent"
 )
 
 // collector is a sink that keeps all it is given.
@@ -239,4 +241,17 @@ func FuzzNoSecretIsLeftInAStream(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A command's pipes are read by goroutines whose panic would end the server.
+func TestAPanicOfASinkIsTheRuns(t *testing.T) {
+	got := &collector{seen: func() { panic("x") }}
+	r := newRedactor(newCutter(nil, nil), got)
+	_, err := callShell(soon(t), t, `echo one >&2; echo two >&2; echo '{"chunk":1}'; echo '{"output":1}'`, agent.Limits{}, r)
+	defer func() {
+		if v := recover(); v != "x" || err != nil || len(got.lines)+len(got.chunks) != 1 {
+			t.Errorf("%v, %v, %q, %q", v, err, got.lines, got.chunks)
+		}
+	}()
+	r.close()
 }
