@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -25,6 +26,7 @@ const maxInput = 8 << 20
 // program that is started for one run. Set its fields before it serves.
 type Agent struct {
 	Now func() time.Time // checks the age of signatures
+	Log io.Writer        // takes a line for each answer of the portal; nil: none
 
 	portal  *url.URL
 	secret  []byte // nil: runs need no signature
@@ -106,12 +108,32 @@ func (a *Agent) serveRun(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, answer{Error: err.Error()})
 		return
 	}
-	writeJSON(w, http.StatusOK, a.run(r.Context(), t, func(string) {}))
+	if !strings.Contains(r.Header.Get("Accept"), linesType) {
+		writeJSON(w, http.StatusOK, a.run(r.Context(), t, func(string) {}))
+		return
+	}
+	w.Header().Set("Content-Type", linesType)
+	a.runInLines(r.Context(), t, w, func() { http.NewResponseController(w).Flush() })
+}
+
+// linesType is the media type of JSON values in lines. Who asks for it sees each
+// step as it begins.
+const linesType = "application/x-ndjson"
+
+// runInLines writes a line of JSON for each step and, as the last line, the
+// answer.
+func (a *Agent) runInLines(ctx context.Context, t task, out io.Writer, flush func()) error {
+	lines := json.NewEncoder(out)
+	return lines.Encode(a.run(ctx, t, func(step string) {
+		lines.Encode(map[string]string{"chunk": step})
+		flush()
+	}))
 }
 
 // RunOnce is the command runner: it reads one run, writes a line of JSON for
 // each step and, as the last line, the answer. A run that fails is an answer
-// too; the error is only that nothing could be read or written.
+// too; the error is only that nothing could be read or written. What is written
+// to Log belongs on standard error.
 func (a *Agent) RunOnce(ctx context.Context, in io.Reader, out io.Writer) error {
 	body, err := io.ReadAll(io.LimitReader(in, maxInput+1))
 	if err != nil {
@@ -125,9 +147,7 @@ func (a *Agent) RunOnce(ctx context.Context, in io.Reader, out io.Writer) error 
 	if err != nil {
 		return lines.Encode(answer{Error: err.Error()})
 	}
-	return lines.Encode(a.run(ctx, t, func(step string) {
-		lines.Encode(map[string]string{"chunk": step})
-	}))
+	return a.runInLines(ctx, t, out, func() {})
 }
 
 func parseTask(body []byte) (task, error) {
@@ -142,20 +162,28 @@ func parseTask(body []byte) (task, error) {
 func (a *Agent) run(ctx context.Context, t task, say func(step string)) answer {
 	if cookies := parseSession(t.Session); len(cookies) > 0 {
 		say("Fetching the invoices with the saved session.")
-		v := &visit{ctx: ctx, client: a.client, portal: a.portal, cookies: cookies}
+		v := a.visit(ctx, cookies)
 		list, err := v.invoices()
 		if !errors.Is(err, errSignedOut) {
 			return answered(list, "session", v, err)
 		}
 	}
 	say("Signing in with the password.")
-	v := &visit{ctx: ctx, client: a.client, portal: a.portal, cookies: make(map[string]string)}
+	v := a.visit(ctx, make(map[string]string))
 	if err := v.signIn(t.Arguments); err != nil {
 		return answered(nil, "", v, err)
 	}
 	say("Fetching the invoices.")
 	list, err := v.invoices()
 	return answered(list, "password", v, err)
+}
+
+func (a *Agent) visit(ctx context.Context, cookies map[string]string) *visit {
+	log := a.Log
+	if log == nil {
+		log = io.Discard
+	}
+	return &visit{ctx: ctx, client: a.client, portal: a.portal, cookies: cookies, log: log}
 }
 
 func answered(list []json.RawMessage, signedInWith string, v *visit, err error) answer {

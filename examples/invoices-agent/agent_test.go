@@ -87,6 +87,7 @@ const (
 	badList     = "The portal's list of invoices could not be read."
 	badForm     = "The portal's sign-in page is not the one this agent knows."
 	notARun     = "The input is not the JSON of a run."
+	tooLarge    = "The input is too large."
 	badSign     = "The signature is missing or wrong."
 	staleSign   = "The signature is not of the last five minutes."
 )
@@ -169,7 +170,38 @@ func TestACommandAnswersLikeTheService(t *testing.T) {
 		wantInvoices(t, run(s.arguments(t), first.Session), "session")
 		wantError(t, run(s.arguments(t), nil), refused)
 		wantError(t, p.runOnce(t, s.server.URL, nil), notARun)
-		wantError(t, p.runOnce(t, s.server.URL, bytes.Repeat([]byte(" "), 8<<20+1)), "The input is too large.")
+		wantError(t, p.runOnce(t, s.server.URL, bytes.Repeat([]byte(" "), 8<<20+1)), tooLarge)
+	})
+}
+
+func TestAServiceTellsItsStepsToWhoAsksForThem(t *testing.T) {
+	everyProgram(t, func(t *testing.T, p program) {
+		s := newSite(t)
+		address := p.serve(t, s.server.URL, nil)
+		ask := func(arguments map[string]any) (steps int, a answer) {
+			r, err := http.NewRequestWithContext(t.Context(), "POST", address, bytes.NewReader(runBody(t, arguments, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Accept", "application/json, application/x-ndjson")
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			text, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/x-ndjson" {
+				t.Fatalf("%v, status %d, %s", err, resp.StatusCode, resp.Header)
+			}
+			return strings.Count(string(text), "\n") - 1, readLines(t, string(text))
+		}
+		steps, a := ask(s.arguments(t))
+		wantInvoices(t, a, "password")
+		if steps != 2 {
+			t.Errorf("%d steps, want 2", steps)
+		}
+		_, a = ask(s.arguments(t))
+		wantError(t, a, refused)
 	})
 }
 

@@ -29,6 +29,9 @@ MAX_INPUT = 8 << 20
 MAX_PAGE = 4 << 20
 TOLERANCE = 5 * 60
 
+# JSON values in lines: who asks for them sees each step as it begins.
+LINES_TYPE = "application/x-ndjson"
+
 COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 COOKIE_VALUE = re.compile(r"[!#-+\--:<-\[\]-~]+")
 FORM_TOKEN = re.compile(rb'name="form_token" value="([0-9A-Za-z_-]+)"')
@@ -154,9 +157,11 @@ class Visit:
         secure = self.portal.scheme == "https"
         connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         connection = connect(self.portal.hostname, self.portal.port, timeout=15)
+        began = time.monotonic()
         try:
             connection.request(method, self.portal.path.rstrip("/") + path, body, headers)
             response = connection.getresponse()
+            log(f"{method} {path}: status {response.status} after {(time.monotonic() - began) * 1000:.0f} ms")
             page = response.read(MAX_PAGE)
         except (OSError, http.client.HTTPException):
             raise Failure("The portal cannot be reached.") from None
@@ -174,6 +179,11 @@ class Visit:
                 else:
                     self.cookies[name] = cookie.value
         return response.status, page
+
+
+def log(line):
+    """A line for whoever watches the run: nothing in it is of the run itself."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def unexpected(status):
@@ -255,8 +265,30 @@ class Handler(BaseHTTPRequestHandler):
             if wrong:
                 self.reply(401, {"error": wrong})
                 return
+        if LINES_TYPE in self.headers.get("Accept", ""):
+            self.serve_lines(body)
+            return
         result, is_run = answer(body, self.portal)
         self.reply(200 if is_run else 400, result)
+
+    def serve_lines(self, body):
+        """A line for each step as it begins and, as the last line, the answer."""
+        begun = False
+
+        def write_line(value, status=200):
+            nonlocal begun
+            if not begun:
+                begun = True
+                self.send_response(status)
+                self.send_header("Content-Type", LINES_TYPE)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+            line = json.dumps(value).encode("utf-8") + b"\n"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+
+        result, is_run = answer(body, self.portal, lambda step: write_line({"chunk": step}))
+        write_line(result, 200 if is_run else 400)
+        self.wfile.write(b"0\r\n\r\n")
 
     def refuse(self, status, message):
         """Answer without having read the body, so the connection ends."""

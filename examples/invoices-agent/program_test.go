@@ -188,7 +188,17 @@ func (p program) runOnce(t *testing.T, portal string, body []byte) answer {
 	if err != nil {
 		t.Fatalf("%v: %s", err, &stderr)
 	}
-	lines := strings.Split(strings.TrimSuffix(string(stdout), "\n"), "\n")
+	a := readLines(t, string(stdout))
+	if a.Error != notARun && a.Error != tooLarge && !strings.Contains(stderr.String(), "GET /") {
+		t.Errorf("its log is %q", &stderr)
+	}
+	return a
+}
+
+// readLines reads chunks and, in the last line, the answer.
+func readLines(t *testing.T, text string) answer {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	for _, line := range lines[:len(lines)-1] {
 		var chunk struct{ Chunk string }
 		if err := json.Unmarshal([]byte(line), &chunk); err != nil || chunk.Chunk == "" {

@@ -72,6 +72,7 @@ type visit struct {
 	client  *http.Client
 	portal  *url.URL
 	cookies map[string]string
+	log     io.Writer
 }
 
 var formToken = regexp.MustCompile(`name="form_token" value="([0-9A-Za-z_-]+)"`)
@@ -146,10 +147,12 @@ func (v *visit) ask(method, path string, form url.Values) (status int, body []by
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
 
+	began := time.Now()
 	resp, err := v.client.Do(r)
 	if err != nil {
 		return 0, nil, errUnreachable
 	}
+	fmt.Fprintf(v.log, "%s %s: status %d after %d ms\n", method, path, resp.StatusCode, time.Since(began).Milliseconds())
 	defer resp.Body.Close()
 	if body, err = io.ReadAll(io.LimitReader(resp.Body, maxPage)); err != nil {
 		return 0, nil, errUnreachable

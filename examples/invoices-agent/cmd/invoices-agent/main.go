@@ -37,6 +37,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	agent.Log = os.Stderr
 	if *stdin {
 		return agent.RunOnce(context.Background(), os.Stdin, os.Stdout)
 	}
