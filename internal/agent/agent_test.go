@@ -167,6 +167,8 @@ func TestBadDefinitionsAreRefusedByField(t *testing.T) {
 			"description":     {func(d *agent.Definition) { d.Description = strings.Repeat("a", 2001) }, func(d *agent.Definition) { d.Description = "\x1b[0m" }},
 			"visibility":      {func(d *agent.Definition) { d.Visibility = "secret" }, func(d *agent.Definition) { d.Visibility = agent.Public }},
 			"timeout_seconds": {func(d *agent.Definition) { d.TimeoutSeconds = -1 }, func(d *agent.Definition) { d.TimeoutSeconds = 3601 }},
+			"max_concurrent":  {func(d *agent.Definition) { d.MaxConcurrent = -1 }, func(d *agent.Definition) { d.MaxConcurrent = agent.MaxConcurrent + 1 }},
+			"runner.limits":   {func(d *agent.Definition) { d.Runner.Limits.MemoryMB = 100 }},
 			"runner.type": {func(d *agent.Definition) { d.Runner = agent.Runner{} }, func(d *agent.Definition) { d.Runner.Type = "smtp" }, func(d *agent.Definition) {
 				d.Runner = agent.Runner{Type: agent.Command, Command: []string{"/bin/true"}}
 			}},
@@ -295,6 +297,7 @@ func TestAChangeKeepsWhatItDoesNotName(t *testing.T) {
 		before := h.create(t, h.jane, web("a", agent.Argument{Name: "x"}))
 		a, err := h.Change(t.Context(), h.jane, "a", agent.Change{
 			Description: ptr("new"), Runner: &agent.Runner{Type: agent.HTTP, URL: "https://other.example.com"},
+			Idempotent: ptr(true), MaxConcurrent: ptr(int64(3)),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -303,7 +306,7 @@ func TestAChangeKeepsWhatItDoesNotName(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(kept.Definition, a.Definition) {
 			t.Errorf("kept %+v, answered %+v, %v", kept.Definition, a.Definition, err)
 		}
-		if a.Description != "new" || a.Name != before.Name || len(a.InputArguments) != 1 || !a.UpdatedAt.After(before.UpdatedAt) || !a.CreatedAt.Equal(before.CreatedAt) {
+		if a.Description != "new" || !a.Idempotent || a.MaxConcurrent != 3 || before.Idempotent || before.MaxConcurrent != 0 || a.Name != before.Name || len(a.InputArguments) != 1 || !a.UpdatedAt.After(before.UpdatedAt) || !a.CreatedAt.Equal(before.CreatedAt) {
 			t.Errorf("after the change: %+v", a)
 		}
 		if a.Destination() == before.Destination() {

@@ -46,6 +46,13 @@ func TestTheConfigFileIsWhatItsAgentsAre(t *testing.T) {
 		if err != nil || a.UID != first.UID || len(a.Runner.Command) != 2 {
 			t.Errorf("after a change in the file: %+v, %v", a, err)
 		}
+		limited := program("report", "/bin/report", "--json")
+		limited.Idempotent, limited.MaxConcurrent, limited.Runner.Limits = true, 2, agent.Limits{MemoryMB: 100}
+		h = h.restart(t, limited, web("invoices"))
+		a, err = h.Find(t.Context(), h.op, "report")
+		if want := (agent.Limits{MemoryMB: 100, CPUSeconds: agent.DefaultTimeout, FileMB: agent.DefaultFileMB}); err != nil || !a.Idempotent || a.MaxConcurrent != 2 || a.Limits() != want {
+			t.Errorf("with limits: %+v, %v", a, err)
+		}
 		if _, err := h.Change(t.Context(), h.op, "report", agent.Change{Name: ptr("x")}); fault.Of(err).Kind != fault.Invalid {
 			t.Errorf("a change over the network: %v", err)
 		}
@@ -165,6 +172,15 @@ func TestABadDeclarationNamesItsSetting(t *testing.T) {
 			var named *agent.BadDeclaration
 			if !errors.As(err, &named) || named.Setting != setting {
 				t.Errorf("%s: %v", setting, err)
+			}
+		}
+		for field, limits := range map[string]agent.Limits{"memory_mb": {MemoryMB: 1}, "cpu_seconds": {CPUSeconds: -1}, "file_mb": {FileMB: 1 << 40}} {
+			bad := program("a", "/bin/a")
+			bad.Runner.Limits = limits
+			err := newStore(d, h.Root).Declare(t.Context(), []agent.Definition{bad})
+			var named *agent.BadDeclaration
+			if !errors.As(err, &named) || named.Setting != "agents[0].runner.limits."+field {
+				t.Errorf("%s: %v", field, err)
 			}
 		}
 		if n := number(t, d, `SELECT count(*) FROM agents`); n != 0 {
