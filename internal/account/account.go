@@ -12,8 +12,8 @@
 //     one transaction: its access tokens are refused from that moment.
 //   - An unknown e-mail costs what a wrong password costs, and is answered alike.
 //
-// The formats of refresh tokens are in refresh.go and of access tokens in
-// token.go. API keys are package apikey's; who may do what is package access's.
+// The formats of refresh tokens are in refresh.go, of access tokens in token.go
+// and of a browser's cookies in browser.go. API keys are package apikey's; who may do what is package access's.
 package account
 
 import (

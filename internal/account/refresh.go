@@ -87,9 +87,8 @@ func refreshMAC(key []byte, number uint32) []byte {
 
 // family returns the sign-in that t is a genuine token of, and its key.
 func (s *Store) family(ctx context.Context, q db.Querier, t refreshToken) (signIn, []byte, error) {
-	var f signIn
-	err := s.scan(q.QueryRow(ctx, `SELECT `+signInColumns+` FROM sign_ins s WHERE s.id = $1`, t.family), &f)
-	if errors.Is(err, sql.ErrNoRows) {
+	f, err := s.signInByID(ctx, q, t.family)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && f.inBrowser() {
 		return f, nil, ErrInvalidRefreshToken
 	} else if err != nil {
 		return f, nil, err

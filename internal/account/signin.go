@@ -50,13 +50,14 @@ type Tokens struct {
 }
 
 // signIn is a family of refresh tokens, each of which is made from the one
-// before. Its id is the sid of its access tokens.
+// before; its id is the sid of its access tokens. Or it is the sign-in of a
+// browser, which has a cookie (browser.go).
 type signIn struct {
 	id             string
 	accountID      string
 	organizationID string
 	familyKey      []byte // a box
-	number         int64  // of the refresh token that is good now
+	number         int64  // of the refresh token that is good now; 0: it has none
 	network        string // that it was made from
 	createdAt      time.Time
 	rotatedAt      time.Time
@@ -81,15 +82,23 @@ func (f *signIn) vouch() (seal.Use, [][]byte) {
 }
 
 func (f *signIn) box() (seal.Use, *[]byte, [][]byte) {
-	return seal.AtRest, &f.familyKey, [][]byte{seal.Text("refresh-family"), seal.Text(f.id)}
+	kind := "refresh-family"
+	if f.inBrowser() {
+		kind = "browser-cookie"
+	}
+	return seal.AtRest, &f.familyKey, [][]byte{seal.Text(kind), seal.Text(f.id)}
 }
 
 func (f *signIn) isOpen(now time.Time) bool { return f.endedAt.IsZero() && now.Before(f.expiresAt) }
 
 // renew sets when f expires, from its last use.
 func (f *signIn) renew(now time.Time) {
-	f.rotatedAt, f.expiresAt = now, now.Add(signInIdle)
-	if last := f.createdAt.Add(signInLife); f.expiresAt.After(last) {
+	idle, life := signInIdle, signInLife
+	if f.inBrowser() {
+		idle, life = browserIdle, browserLife
+	}
+	f.rotatedAt, f.expiresAt = now, now.Add(idle)
+	if last := f.createdAt.Add(life); f.expiresAt.After(last) {
 		f.expiresAt = last
 	}
 }
@@ -97,26 +106,35 @@ func (f *signIn) renew(now time.Time) {
 // SignIn gives tokens for an e-mail and a password, for the organization that
 // the account has belonged to the longest.
 func (s *Store) SignIn(ctx context.Context, who access.Caller, email string, shown seal.Secret) (Tokens, error) {
-	if err := who.May(access.SignIn); err != nil {
+	a, p, err := s.admit(ctx, who, email, shown)
+	if err != nil {
 		return Tokens{}, err
 	}
+	return s.begin(ctx, who, a.ID, p)
+}
+
+// admit finds out whose e-mail and password these are, if who may try.
+func (s *Store) admit(ctx context.Context, who access.Caller, email string, shown seal.Secret) (Account, proof, error) {
+	if err := who.May(access.SignIn); err != nil {
+		return Account{}, proof{}, err
+	}
 	if err := tooMany(s.signIns.Take(signInPace, s.Now(), throttle.Network(who.Address))); err != nil {
-		return Tokens{}, err
+		return Account{}, proof{}, err
 	}
 	email, err := parseEmail(email)
 	if err != nil {
-		return Tokens{}, ErrInvalidCredentials // such an e-mail nobody has
+		return Account{}, proof{}, ErrInvalidCredentials // such an e-mail nobody has
 	}
 	text, err := password.Parse("password", shown)
 	if err != nil {
-		return Tokens{}, ErrInvalidCredentials
+		return Account{}, proof{}, ErrInvalidCredentials
 	}
 	defer clear(text)
 	a, p, err := s.identify(ctx, who, email, text)
 	if err != nil {
-		return Tokens{}, fmt.Errorf("sign in: %w", err)
+		return Account{}, proof{}, fmt.Errorf("sign in: %w", err)
 	}
-	return s.begin(ctx, who, a.ID, p)
+	return a, p, nil
 }
 
 // identify finds out whose e-mail and password these are.
@@ -159,9 +177,20 @@ func (s *Store) knows(ctx context.Context, accountID, network string) (bool, err
 
 // begin signs in the account that p was given for.
 func (s *Store) begin(ctx context.Context, who access.Caller, accountID string, p proof) (Tokens, error) {
-	id, key, now := db.NewID(), make([]byte, familyKeySize), s.now()
+	key := make([]byte, familyKeySize)
 	rand.Read(key)
 	defer clear(key)
+	f, err := s.insertNew(ctx, who, accountID, p, 1, key)
+	if err != nil {
+		return Tokens{}, err
+	}
+	return s.tokens(ctx, f, key)
+}
+
+// insertNew makes a sign-in of the account that p was given for. Number is its
+// first; boxed goes into its box.
+func (s *Store) insertNew(ctx context.Context, who access.Caller, accountID string, p proof, number int64, boxed []byte) (signIn, error) {
+	id, now := db.NewID(), s.now()
 	var f signIn
 	err := s.Acts.Do(ctx, who, access.SignIn, func(tx *db.Tx, act *access.Act) error {
 		a, err := s.hold(ctx, tx, accountID, p)
@@ -178,25 +207,40 @@ func (s *Store) begin(ctx context.Context, who access.Caller, accountID string, 
 		if len(memberships) == 0 {
 			return ErrNotMember
 		}
-		f = signIn{id: id, accountID: a.ID, organizationID: memberships[0].Organization.ID, number: 1, network: throttle.Network(who.Address), createdAt: now}
+		f = signIn{id: id, accountID: a.ID, organizationID: memberships[0].Organization.ID, number: number, network: throttle.Network(who.Address), createdAt: now}
 		f.renew(now)
 		act.By(f.accountID, f.organizationID)
 		act.On("sign_in", f.id, "")
 		if err := s.makeRoom(ctx, tx, act, f); err != nil {
 			return err
 		}
-		return s.insertSignIn(ctx, tx, &f, key)
+		return s.insertSignIn(ctx, tx, &f, boxed)
 	})
-	if err != nil {
-		return Tokens{}, err
-	}
-	return s.tokens(ctx, f, key)
+	return f, err
 }
 
-func (s *Store) insertSignIn(ctx context.Context, tx *db.Tx, f *signIn, key []byte) error {
+func (s *Store) signInByID(ctx context.Context, q db.Querier, id string) (signIn, error) {
+	var f signIn
+	err := s.scan(q.QueryRow(ctx, `SELECT `+signInColumns+` FROM sign_ins s WHERE s.id = $1`, id), &f)
+	return f, err
+}
+
+// openSignIn returns a sign-in, whose it is, and for what organization.
+func (s *Store) openSignIn(ctx context.Context, id string) (f signIn, a Account, m Membership, err error) {
+	err = s.scan(s.DB.QueryRow(ctx, `
+		SELECT `+signInColumns+`, `+accountColumns+`, `+membershipColumns+`, `+organizationColumns+`
+		FROM sign_ins s
+		JOIN accounts a ON a.id = s.account_id
+		JOIN memberships m ON m.account_id = s.account_id AND m.organization_id = s.organization_id
+		JOIN organizations o ON o.id = s.organization_id
+		WHERE s.id = $1`, id), &f, &a, &m, &m.Organization)
+	return f, a, m, err
+}
+
+func (s *Store) insertSignIn(ctx context.Context, tx *db.Tx, f *signIn, boxed []byte) error {
 	var err error
 	use, at, context := f.box()
-	if *at, err = s.Root.Seal(use, key, context...); err != nil {
+	if *at, err = s.Root.Seal(use, boxed, context...); err != nil {
 		return err
 	}
 	if err := s.tag(f); err != nil {

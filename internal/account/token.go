@@ -88,22 +88,13 @@ func (s *Store) CheckAccessToken(ctx context.Context, token string, address neti
 	if err != nil {
 		return access.Caller{}, err
 	}
-	var f signIn
-	var a Account
-	var m Membership
-	err = s.scan(s.DB.QueryRow(ctx, `
-		SELECT `+signInColumns+`, `+accountColumns+`, `+membershipColumns+`, `+organizationColumns+`
-		FROM sign_ins s
-		JOIN accounts a ON a.id = s.account_id
-		JOIN memberships m ON m.account_id = s.account_id AND m.organization_id = s.organization_id
-		JOIN organizations o ON o.id = s.organization_id
-		WHERE s.id = $1`, c.SignIn), &f, &a, &m, &m.Organization)
+	f, _, m, err := s.openSignIn(ctx, c.SignIn)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return access.Caller{}, ErrInvalidAccessToken
 	case err != nil:
 		return access.Caller{}, fmt.Errorf("check an access token: %w", err)
-	case f.accountID != c.Account || f.organizationID != c.Organization || !f.isOpen(s.Now()):
+	case f.accountID != c.Account || f.organizationID != c.Organization || f.inBrowser() || !f.isOpen(s.Now()):
 		return access.Caller{}, ErrInvalidAccessToken
 	}
 	who := s.caller(m)
