@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -131,70 +132,71 @@ func isHex(text []byte) bool {
 	return !slices.ContainsFunc(text, func(b byte) bool { return hexDigit[b] < 0 })
 }
 
-// readHex reads what could be hex, from an even and from an odd place.
+// readHex reads what could be hex, with or without line ends, from an even and
+// from an odd place.
 func readHex(text []byte, read func([]byte, func(from, to int) (int, int))) {
-	for begin := 0; begin < len(text); begin++ {
-		end, least := begin, 2*leastValue
-		for end < len(text) && hexDigit[text[end]] >= 0 {
-			end++
-		}
-		if end == len(text) {
-			least = 2 * leastOpen
-		}
-		for first := begin; first < begin+2 && end-first >= least; first++ {
-			digits := text[first:end]
-			reading := make([]byte, len(digits)/2)
+	eachRun(text, &hexDigit, 2, func(digits []byte, at []int32) {
+		for first := range 2 {
+			reading := make([]byte, (len(digits)-first)/2)
 			for i := range reading {
-				reading[i] = byte(hexDigit[digits[2*i]]<<4 | hexDigit[digits[2*i+1]])
+				reading[i] = byte(digits[first+2*i]<<4 | digits[first+2*i+1])
 			}
-			read(reading, func(from, to int) (int, int) { return first + 2*from, first + 2*to })
+			read(reading, func(from, to int) (int, int) { return int(at[first+2*from]), int(at[first+2*to-1]) + 1 })
 		}
-		begin = end
-	}
+	})
 }
 
 // readBase64 reads what could be base64, of either alphabet, with or without
 // padding and line ends, from each place that a group of four may begin at.
 func readBase64(text []byte, read func([]byte, func(from, to int) (int, int))) {
+	eachRun(text, &base64Digit, 8./6, func(digits []byte, at []int32) {
+		reading := make([]byte, 0, len(digits))
+		for first := range min(4, len(digits)) {
+			reading = reading[:0]
+			acc, bits := uint32(0), 0
+			for _, digit := range digits[first:] {
+				acc, bits = acc<<6|uint32(digit), bits+6
+				if bits >= 8 {
+					bits -= 8
+					reading = append(reading, byte(acc>>bits))
+				}
+			}
+			// All digits that hold a bit of the bytes.
+			read(reading, func(from, to int) (int, int) {
+				return int(at[first+from*8/6]), int(at[first+(to*8-1)/6]) + 1
+			})
+		}
+	})
+}
+
+// eachRun calls read with the values of digits that stand one after the other,
+// with nothing but line ends between them, and with the place of each; of runs
+// that are long enough to hold a secret, or the beginning of one at the end of
+// text. A byte takes so many digits.
+func eachRun(text []byte, digit *[256]int16, perByte float64, read func(digits []byte, at []int32)) {
+	least := func(bytes int) int { return int(math.Ceil(float64(bytes) * perByte)) }
+	whole, open := least(leastValue), least(leastOpen)
+	var digits []byte
+	var at []int32
 	for begin := 0; begin < len(text); begin++ {
 		end, n := begin, 0
 		for ; end < len(text); end++ {
-			if base64Digit[text[end]] >= 0 {
+			if digit[text[end]] >= 0 {
 				n++
 			} else if text[end] != '\n' && text[end] != '\r' {
 				break
 			}
 		}
-		if n >= (leastValue*8+5)/6 || end == len(text) && n >= (leastOpen*8+5)/6 {
-			readBase64Run(text[begin:end], begin, n, read)
+		if n >= whole || end == len(text) && n >= open {
+			digits, at = slices.Grow(digits[:0], n), slices.Grow(at[:0], n)
+			for i, b := range text[begin:end] {
+				if digit[b] >= 0 {
+					digits, at = append(digits, byte(digit[b])), append(at, int32(begin+i))
+				}
+			}
+			read(digits, at)
 		}
 		begin = end
-	}
-}
-
-// readBase64Run reads the n digits of a run, which begins at offset.
-func readBase64Run(run []byte, offset, n int, read func([]byte, func(from, to int) (int, int))) {
-	at := make([]int32, 0, n) // where each digit stands
-	for i, b := range run {
-		if base64Digit[b] >= 0 {
-			at = append(at, int32(offset+i))
-		}
-	}
-	reading := make([]byte, 0, n)
-	for first := 0; first < 4; first++ {
-		reading = reading[:0]
-		acc, bits := uint32(0), 0
-		for _, place := range at[min(first, n):] {
-			acc, bits = acc<<6|uint32(base64Digit[run[int(place)-offset]]), bits+6
-			if bits >= 8 {
-				bits -= 8
-				reading = append(reading, byte(acc>>bits))
-			}
-		}
-		// All digits that hold a bit of the bytes.
-		read(reading, func(from, to int) (int, int) {
-			return int(at[first+from*8/6]), int(at[first+(to*8-1)/6]) + 1
-		})
 	}
 }
 

@@ -38,6 +38,10 @@ var forms = map[string]func(before, secret, after string) (whole, telling string
 	"HEX": func(b, s, a string) (string, string) {
 		return strings.ToUpper(hexed(b + s + a)), strings.ToUpper(hexed(s))
 	},
+	"hex in lines": func(b, s, a string) (string, string) {
+		whole := hexed(b + s + a)
+		return whole[:len(whole)/2] + "\n" + whole[len(whole)/2:], hexed(s)
+	},
 	"odd hex":    func(b, s, a string) (string, string) { return "f" + hexed(b+s+a), hexed(s) },
 	"query":      func(b, s, a string) (string, string) { return url.QueryEscape(b + s + a), url.QueryEscape(s) },
 	"path":       func(b, s, a string) (string, string) { return url.PathEscape(b + s + a), url.PathEscape(s) },

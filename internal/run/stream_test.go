@@ -111,6 +111,7 @@ func TestASecretOfSeveralLinesIsCutOutOfALog(t *testing.T) {
 		"all, at the end":        {"x\n" + short, "x\n[redacted]"},
 		"nearly all, at the end": {"x\nab\ncd\nef\ngh", "x\n[redacted]"},
 		"base64, in lines":       {"x\n" + wrapped(base64.StdEncoding.EncodeToString([]byte("user:"+key)), 76) + "x", ""},
+		"hex, in lines":          {"x!\n" + wrapped(hexed("user:"+key), 60) + "x", ""},
 		"no secret":              {"a\n\nb", "a\n\nb"},
 	} {
 		var got collector
@@ -238,6 +239,22 @@ func FuzzNoSecretIsLeftInAStream(f *testing.F) {
 		for part := range strings.SplitSeq(got.text(), redacted) {
 			if strings.Contains(part, secret) {
 				t.Fatalf("%q is left of %q: %q", secret, whole, got.chunks)
+			}
+		}
+
+		r = newRedactor(c, &got)
+		log := &stderr{room: maxLog, to: r}
+		for rest := whole; rest != ""; {
+			n := 1 + random.IntN(min(len(rest), 12))
+			_, _ = log.Write([]byte(rest[:n]))
+			rest = rest[n:]
+		}
+		log.end()
+		r.close()
+		for part := range strings.SplitSeq(got.joined(), redacted) {
+			// What is made readable may come to look like a secret.
+			if strings.Contains(part, secret) && printable(whole) == whole && !strings.Contains(secret, "\uFFFD") {
+				t.Fatalf("%q is left of %q: %q", secret, whole, got.lines)
 			}
 		}
 	})
