@@ -43,6 +43,7 @@ type Config struct {
 	KeyPrefix       string
 	RunnersAllow    []string // as written: package egress reads them
 	Agents          []Agent
+	Runs            Runs
 	UsageKept       UsageKept
 	SMTP            SMTP
 	ShutdownTimeout time.Duration
@@ -61,6 +62,12 @@ type Quotas struct {
 	Agents       int64
 	AuthProfiles int64
 	Keys         int64
+}
+
+// Runs says how many runs there are at once, and for how long they are kept.
+type Runs struct {
+	AtOnce         int // 0: as many as suit the machine
+	Keep, KeepLogs time.Duration
 }
 
 // UsageKept is for how long counts are kept: of minutes, of hours, of days.

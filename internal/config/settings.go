@@ -240,6 +240,37 @@ var settings = []setting{
 			`cpu_seconds (as many as the run may take), and file_mb (1024), the length of a file that it writes.`,
 	},
 	{
+		name: "runs.at_once", form: "number", example: "32",
+		empty: "twice the number of processors",
+		help: `The most runs that this server does at once. The others wait in order, and organizations take turns. ` +
+			`Runs of web services mostly wait themselves, so a server can do many of them; a program takes its share of this machine.`,
+		one: func(c *Config, text string) error {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < 1 || n > mostAtOnce {
+				return fmt.Errorf("must be a whole number from 1 to %d", mostAtOnce)
+			}
+			c.Runs.AtOnce = n
+			return nil
+		},
+	},
+	{
+		name: "runs.keep", form: "duration", initial: "720h",
+		help: `Keep runs for so long after their end: what they put out, how they ended, and that they were. ` +
+			`What is older is removed within an hour; keyward runs prune removes more.`,
+		one: func(c *Config, text string) (err error) {
+			c.Runs.Keep, err = duration(text, longestKept)
+			return err
+		},
+	},
+	{
+		name: "runs.keep_logs", form: "duration", initial: "168h",
+		help: `Keep the logs of runs, and their output in parts, for so long after their end.`,
+		one: func(c *Config, text string) (err error) {
+			c.Runs.KeepLogs, err = duration(text, longestKept)
+			return err
+		},
+	},
+	{
 		name: "usage.keep_minutes", form: "duration", initial: "48h",
 		help: `How long it is kept how much each key was used in each minute. A number with its unit: 48h. ` +
 			`They take the most room: about 10 bytes for each key that is used in a minute.`,
@@ -435,6 +466,9 @@ func quota(text string) (int64, error) {
 	}
 	return n, nil
 }
+
+// mostAtOnce bounds runs.at_once: a run has a connection, or a process.
+const mostAtOnce = 10000
 
 // longestKept is a hundred years.
 const longestKept = 100 * 365 * 24 * time.Hour

@@ -3,7 +3,12 @@ package run
 import (
 	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -42,6 +47,82 @@ type house struct {
 	op, jane access.Caller
 	log      *logbook
 	profiles map[string]*Profile // by their token
+	slots    sync.Map            // auth tokens, by the token of a run
+	keyring  *keyring
+}
+
+// runSlot makes slots by which runs open the profile of token.
+func (h *house) runSlot(token seal.Secret) func(context.Context, *db.Tx, string, time.Time) (Slot, error) {
+	return func(context.Context, *db.Tx, string, time.Time) (Slot, error) {
+		run := seal.NewAuthToken().Reveal()
+		h.slots.Store(run, token)
+		return Slot{seal.NewSecret(run), []byte(run)}, nil
+	}
+}
+
+// keyring holds the one key that waiting runs are sealed to, until it is lost.
+type keyring struct {
+	mu  sync.Mutex
+	key cipher.AEAD
+}
+
+func newKeyring() *keyring {
+	k := &keyring{}
+	k.renew()
+	return k
+}
+
+func (k *keyring) renew() {
+	key := make([]byte, 32)
+	rand.Read(key)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.key, err = cipher.NewGCMWithRandomNonce(block); err != nil {
+		panic(err)
+	}
+}
+
+func (k *keyring) waiting(open OpenProfile) Waiting {
+	inputsKey := func(token seal.Secret) cipher.AEAD {
+		sum := sha256.Sum256(token.Bytes())
+		block, err := aes.NewCipher(sum[:])
+		if err != nil {
+			panic(err)
+		}
+		key, err := cipher.NewGCMWithRandomNonce(block)
+		if err != nil {
+			panic(err)
+		}
+		return key
+	}
+	return Waiting{
+		NewToken: func() seal.Secret { return seal.NewSecret(seal.NewAuthToken().Reveal()) },
+		Seal: func(_ context.Context, token seal.Secret, at Place) ([]byte, error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return k.key.Seal(nil, nil, token.Bytes(), fmt.Append(nil, at)), nil
+		},
+		Open: func(tokens []byte, at Place) (seal.Secret, error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			token, err := k.key.Open(nil, nil, tokens, fmt.Append(nil, at))
+			if err != nil {
+				return seal.Secret{}, ErrGone
+			}
+			return seal.NewSecret(token), nil
+		},
+		SealInputs: func(token seal.Secret, at Place, inputs []byte) ([]byte, error) {
+			return inputsKey(token).Seal(nil, nil, inputs, fmt.Append(nil, at)), nil
+		},
+		OpenInputs: func(token seal.Secret, at Place, box []byte) ([]byte, error) {
+			return inputsKey(token).Open(nil, nil, box, fmt.Append(nil, at))
+		},
+		OpenProfile: open,
+	}
 }
 
 type logbook struct {
@@ -68,7 +149,7 @@ func newHouse(t *testing.T, d *db.DB) *house {
 		change(t, d, `INSERT INTO organizations (id, name, operator, tier, limits, quotas, created_at, updated_at, root_version, tag)
 			VALUES ($1, 'o', 0, 'free', '{}', '{}', 1, 1, 1, $2)`, org, []byte{})
 	}
-	h := &house{op: owner("op"), jane: owner("jane"), log: &logbook{}, profiles: map[string]*Profile{}}
+	h := &house{op: owner("op"), jane: owner("jane"), log: &logbook{}, profiles: map[string]*Profile{}, keyring: newKeyring()}
 	h.op.Operator = true
 	h.start(t, d, root, "node-1")
 	return h
@@ -93,7 +174,7 @@ func (h *house) start(t *testing.T, d *db.DB, root *seal.Root, node string) {
 	policy := &egress.Policy{Laptop: true}
 	acts := &access.Acts{DB: d, Root: root, Now: time.Now}
 	h.Runs = &Runs{
-		Acts: acts, DB: d, Root: root, Now: time.Now, NodeID: node, Client: policy.Client, Dir: t.TempDir(),
+		Acts: acts, DB: d, Root: root, Now: time.Now, NodeID: node, Client: policy.Client, Dir: t.TempDir(), AtOnce: 64,
 		Log:    slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Agents: &agent.Store{Acts: acts, DB: d, Root: root, Now: time.Now, OperatorID: "op", CheckURL: policy.CheckURL},
 		OpenProfile: func(_ context.Context, _ access.Caller, _ agent.Agent, token seal.Secret) (*Profile, error) {
@@ -102,15 +183,29 @@ func (h *house) start(t *testing.T, d *db.DB, root *seal.Root, node string) {
 				return nil, errToken
 			}
 			opened := *p
+			if opened.UID == "" {
+				opened.UID = "profile-of-" + token.Reveal()
+			}
 			if opened.Touch == nil {
 				opened.Touch = func(context.Context, *db.Tx) error { return nil }
 			}
 			if opened.Close == nil {
 				opened.Close = func() {}
 			}
+			if opened.RunSlot == nil {
+				opened.RunSlot = h.runSlot(token)
+			}
 			return &opened, nil
 		},
 	}
+	h.Waiting = h.keyring.waiting(func(ctx context.Context, who access.Caller, a agent.Agent, token seal.Secret) (*Profile, error) {
+		auth, ok := h.slots.Load(token.Reveal())
+		if !ok {
+			return nil, errToken
+		}
+		return h.Runs.OpenProfile(ctx, who, a, auth.(seal.Secret))
+	})
+	h.Waiting.DropSlot = func(_ context.Context, _ *db.Tx, locator []byte) error { h.slots.Delete(string(locator)); return nil }
 	runs := h.Runs
 	t.Cleanup(func() {
 		now, cancel := context.WithCancel(context.Background())

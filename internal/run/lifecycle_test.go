@@ -296,6 +296,7 @@ func TestAProfileIsClosedWhenItsRunHasEnded(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		h := newHouse(t, d)
 		closed := make(chan struct{})
+		closes := 0 // once when it was found good, and once at the end
 		h.service(t, "a", func(w http.ResponseWriter, r *http.Request) {
 			select {
 			case <-closed:
@@ -304,7 +305,11 @@ func TestAProfileIsClosedWhenItsRunHasEnded(t *testing.T) {
 			}
 			fmt.Fprint(w, `{"output":"a-value"}`)
 		}, agent.Argument{Name: "user"})
-		h.profiles["t"] = &Profile{Name: "p", Values: map[string]jsontext.Value{"user": jsontext.Value(`"a-value"`)}, Close: func() { close(closed) }}
+		h.profiles["t"] = &Profile{Name: "p", Values: map[string]jsontext.Value{"user": jsontext.Value(`"a-value"`)}, Close: func() {
+			if closes++; closes == 2 {
+				close(closed)
+			}
+		}}
 		run, err := h.Start(t.Context(), h.jane, Request{AgentID: "a", Token: seal.NewSecret("t")})
 		if err != nil {
 			t.Fatal(err)

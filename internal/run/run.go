@@ -5,9 +5,11 @@
 //
 //   - A run is on disk before its agent is called, and its end is on disk before
 //     it is answered.
-//   - A run that began ends: by its agent's answer, by its timeout, or by the end
-//     of the server that does it.
+//   - A run that began ends: by its agent's answer, by its timeout, on somebody's
+//     word, or by the end of the server that does it. It is done a second time only
+//     if its agent says that this does no harm.
 //   - Its state changes along [moves] alone, in one place.
+//   - Runs wait in the order in which they came, and organizations take turns.
 //   - What it was given is cut out of what its agent says, before that is kept or
 //     shown.
 //
@@ -28,38 +30,13 @@ import (
 	"github.com/keyward/keyward/internal/seal"
 )
 
-// Status is the state of a run.
-type Status string
-
-// The states of a run.
-const (
-	Queued      Status = "queued"
-	Running     Status = "running"
-	Succeeded   Status = "succeeded"
-	Failed      Status = "failed"
-	Cancelled   Status = "cancelled"
-	TimedOut    Status = "timed_out"
-	Interrupted Status = "interrupted"
-)
-
-// moves are the changes of state that there are. A state without any is an end.
-var moves = map[Status][]Status{
-	Queued:      {Running, Cancelled, Interrupted},
-	Running:     {Succeeded, Failed, Cancelled, TimedOut, Interrupted},
-	Succeeded:   nil,
-	Failed:      nil,
-	Cancelled:   nil,
-	TimedOut:    nil,
-	Interrupted: nil,
-}
-
 // The ways in which a run is refused or not found.
 var (
 	ErrNotFound = fault.New(fault.NotFound, "RUN_NOT_FOUND", "There is no run with this id.")
 	ErrEnded    = fault.New(fault.Conflict, "RUN_ENDED", "The run has ended already, so it can't be cancelled.")
 	ErrReused   = fault.New(fault.Conflict, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was sent with another request within the last day. Send the same request, or another key.")
 
-	errBusy     = fault.ErrUnavailable.Say("The server does as many runs as it can at once. Try again shortly.").Retry(5 * time.Second)
+	errBusy     = fault.ErrUnavailable.Say("Too many callers wait for their runs to begin. Try again shortly, or start the run without waiting for it.").Retry(5 * time.Second)
 	errStopping = fault.ErrUnavailable.Say("The server is stopping. Try again shortly.").Retry(5 * time.Second)
 )
 
@@ -80,6 +57,16 @@ type Run struct {
 
 	Output       jsontext.Value // of one that succeeded
 	ErrorMessage string         // of one that did not
+
+	async      bool   // it waits on the disk, without whoever started it
+	profileUID string // "": none
+	lane       string // of the profile whose session it may leave; "": none
+	width      int64  // of its agent's lane, when it was started; 0: it has none
+	tries      int64  // how often it was begun
+	mostTries  int64
+	asked      bool  // somebody wants it cancelled
+	events     int64 // the number of the last event that is kept, or 1 for its start
+	hasLog     bool  // events are kept in rows of their own
 }
 
 // Request asks for a run.
@@ -95,6 +82,7 @@ type Request struct {
 
 // Profile is an auth profile that was opened for a run.
 type Profile struct {
+	UID         string
 	Name        string
 	Values      map[string]jsontext.Value
 	KeepSession bool
@@ -103,6 +91,16 @@ type Profile struct {
 	SaveSession func(ctx context.Context, session []byte) error
 	Touch       func(ctx context.Context, tx *db.Tx) error // records its use in the run's own transaction
 	Close       func()                                     // overwrites what is secret in it
+
+	// RunSlot makes, in the run's own transaction, a token that opens the profile
+	// for that run alone.
+	RunSlot func(ctx context.Context, tx *db.Tx, runID string, expires time.Time) (Slot, error)
+}
+
+// Slot is a token that opens a profile for one run, and by what it is found.
+type Slot struct {
+	Token   seal.Secret
+	Locator []byte
 }
 
 // OpenProfile opens the profile of a that token is for, for a run that who

@@ -3,17 +3,11 @@ package run
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyward/keyward/internal/access"
@@ -22,10 +16,6 @@ import (
 	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/seal"
 )
-
-// DefaultLimit is how many runs a server does at once. Most of them wait for a
-// web service; what they cost is memory.
-const DefaultLimit = 256
 
 // Runs starts runs and keeps their records.
 type Runs struct {
@@ -38,26 +28,37 @@ type Runs struct {
 
 	Agents      *agent.Store
 	OpenProfile OpenProfile
+	Waiting     Waiting                          // how runs wait without whoever started them
 	Client      func(operator bool) *http.Client // for calls to the operator's agents and to others'
 	Dir         string                           // for the working folders of commands; its own, see PrepareDir
-	Limit       int                              // of runs at once; 0: DefaultLimit. An organization may have half of it
+	AtOnce      int                              // runs of this server at one time; 0: DefaultAtOnce
 
-	mu       sync.Mutex
-	known    map[string]*job // by the run's id, until its end is on disk
-	of       map[string]int  // how many each organization has
-	stopping bool
-	wg       sync.WaitGroup
+	mu    sync.Mutex
+	known map[string]*job // by the run's id, until its end is on disk
+	queue queue
+	aside map[string]bool // what waits on the disk and could not be taken lately
+	keys  digestKey
+	wg    sync.WaitGroup
 }
 
-// job is a run that is under way on this server.
+// job is a run that this server does, or is about to.
 type job struct {
 	run       Run
 	agent     agent.Agent
+	caller    access.Caller
+	request   Request
 	arguments agent.Arguments
 	profile   *Profile // nil: none
-	ctx       context.Context
-	cancel    context.CancelCauseFunc
-	done      chan struct{} // closed when the run has left known
+	open      func(ctx context.Context) error
+	events    *recorder
+
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	turn     chan struct{} // has a value when the run has got the place that it waited for
+	seated   bool          // it has one of the places
+	recorded bool          // it is on disk
+	err      error         // why it was not begun, if it is not on disk
+	done     chan struct{} // closed when the run has left known
 }
 
 // errStopped is the cause with which runs are cancelled at shutdown.
@@ -66,71 +67,114 @@ var errStopped = errors.New("run: the server is stopping")
 // Start starts a run of an agent. It is on disk when Start returns; with
 // req.Wait it has also ended.
 //
-// The run goes on if ctx ends: whoever started it may have gone, and the agent
-// has begun to act.
+// A run that nobody waits for survives its server as long as it has not begun.
+// One that its caller waits for goes on if ctx ends: whoever started it may have
+// gone, and the agent has begun to act.
 func (r *Runs) Start(ctx context.Context, who access.Caller, req Request) (Run, error) {
 	if err := who.May(access.StartRun); err != nil {
 		return Run{}, err
 	}
-	j, err := r.admit(who.OrganizationID)
+	if req.IdempotencyKey != "" {
+		if run, err := r.earlier(ctx, who, req); err != nil || run.ID != "" {
+			return run, err
+		}
+	}
+	j, err := r.admit(who.OrganizationID, req.Wait)
 	if err != nil {
 		return Run{}, err
 	}
-	if err := r.begin(ctx, who, j, req); err != nil {
+	if err := r.prepare(ctx, who, j, req); err != nil {
 		r.leave(j)
 		return Run{}, err
 	}
-	started := j.run // the job's own is written to from here on
-	go r.carryOut(j)
-	if !req.Wait {
-		return started, nil
+	if req.Wait {
+		err = r.startAndWait(ctx, j)
+	} else {
+		err = r.startAndLeave(ctx, j)
+	}
+	if errors.Is(err, errDuplicate) {
+		// The same request came twice at the same time, and the other was first.
+		return r.earlier(ctx, who, req)
+	}
+	if err != nil {
+		return Run{}, err
+	}
+	return j.run, nil
+}
+
+// startAndLeave writes the run into the queue.
+func (r *Runs) startAndLeave(ctx context.Context, j *job) error {
+	err := r.park(ctx, j)
+	r.leave(j)
+	if err == nil {
+		r.stir()
+	}
+	return err
+}
+
+// startAndWait begins the run, as soon as it has its turn, and waits for its end.
+func (r *Runs) startAndWait(ctx context.Context, j *job) error {
+	if !r.sit(j) {
+		go r.await(ctx, j)
+	} else if err := r.begin(ctx, j); err == nil {
+		go r.carryOut(j)
+	} else if errors.Is(err, errLaneFull) {
+		r.rise(j)
+		go r.await(ctx, j)
+	} else {
+		r.leave(j)
+		return err
 	}
 	select {
 	case <-ctx.Done():
-		return Run{}, ctx.Err()
+		return ctx.Err()
 	case <-j.done:
 	}
-	if j.run.EndedAt.IsZero() {
-		return Run{}, r.whyUnrecorded()
+	if j.err != nil {
+		return j.err
 	}
-	return j.run, nil
+	if j.run.EndedAt.IsZero() {
+		return r.whyUnrecorded()
+	}
+	return nil
 }
 
 // whyUnrecorded says why a run has ended without its record.
 func (r *Runs) whyUnrecorded() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stopping {
+	if r.queue.stopping {
 		return errStopping
 	}
 	return ErrNotFound // its organization was deleted while it was under way
 }
 
-// admit makes a job, if there is room for one more.
-func (r *Runs) admit(organizationID string) (*job, error) {
-	most := r.Limit
-	if most == 0 {
-		most = DefaultLimit
-	}
+// admit makes a job, if this server takes one more.
+func (r *Runs) admit(organizationID string, wait bool) (*job, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.stopping:
+	case r.queue.stopping:
 		return nil, errStopping
-	case len(r.known) >= most || r.of[organizationID] >= max(1, most/2):
+	case wait && r.queue.waiting >= maxCallers:
 		return nil, errBusy
-	case r.known == nil:
-		r.known, r.of = map[string]*job{}, map[string]int{}
 	}
-	j := &job{run: Run{ID: db.NewID(), OrganizationID: organizationID, NodeID: r.NodeID}, done: make(chan struct{})}
-	j.ctx, j.cancel = context.WithCancelCause(context.Background())
-	r.known[j.run.ID] = j
-	r.of[organizationID]++
-	r.wg.Add(1)
-	return j, nil
+	return r.newJob(db.NewID(), organizationID), nil
 }
 
-// leave forgets a job that has ended, or was not begun.
+// newJob makes a job that is known from now on. It is called with r.mu held.
+func (r *Runs) newJob(id, organizationID string) *job {
+	if r.known == nil {
+		r.known = map[string]*job{}
+	}
+	j := &job{run: Run{ID: id, OrganizationID: organizationID, NodeID: r.NodeID}, turn: make(chan struct{}, 1), done: make(chan struct{})}
+	j.ctx, j.cancel = context.WithCancelCause(context.Background())
+	r.known[id] = j
+	r.wg.Add(1)
+	return j
+}
+
+// leave forgets a job that has ended, or was not begun, and fills its place.
 func (r *Runs) leave(j *job) {
 	if j.profile != nil {
 		j.profile.Close()
@@ -138,45 +182,132 @@ func (r *Runs) leave(j *job) {
 	j.cancel(nil)
 	r.mu.Lock()
 	delete(r.known, j.run.ID)
-	if r.of[j.run.OrganizationID]--; r.of[j.run.OrganizationID] == 0 {
-		delete(r.of, j.run.OrganizationID)
-	}
 	r.mu.Unlock()
+	r.rise(j)
 	close(j.done)
 	r.wg.Done()
 }
 
-func (r *Runs) knows(id string) bool {
+func (r *Runs) knows(id string) bool { return r.job(id) != nil }
+
+// job returns the run with that id, if it is this server's, or nil.
+func (r *Runs) job(id string) *job {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.known[id] != nil
+	return r.known[id]
 }
 
-// begin finds all that the run needs and writes its record.
-func (r *Runs) begin(ctx context.Context, who access.Caller, j *job, req Request) (err error) {
+// prepare finds all that the run needs, and refuses what can't be run.
+func (r *Runs) prepare(ctx context.Context, who access.Caller, j *job, req Request) (err error) {
+	j.caller, j.request = who, req
 	if j.agent, err = r.Agents.Find(ctx, who, req.AgentID); err != nil {
 		return err
 	}
 	if err := j.agent.Runnable(); err != nil {
 		return err
 	}
-	var stored map[string]jsontext.Value
 	if len(req.Token.Bytes()) > 0 {
-		if j.profile, err = r.OpenProfile(ctx, who, j.agent, req.Token); err != nil {
+		j.open = func(ctx context.Context) error {
+			p, err := r.OpenProfile(ctx, who, j.agent, req.Token)
+			return j.take(p, err)
+		}
+		if err := j.open(ctx); err != nil {
 			return err
 		}
-		stored = j.profile.Values
-		j.run.Profile = j.profile.Name
 	}
-	now := db.Time(db.Micros(r.Now())) // as exact as it is kept
-	if j.arguments, err = j.agent.Complete(req.Parameters, stored, now); err != nil {
+	now := r.now()
+	if err := j.complete(now); err != nil {
 		return err
 	}
 	j.run.AgentUID, j.run.AgentID = j.agent.UID, j.agent.IDFor(who)
 	j.run.AccountID, j.run.KeyID = who.AccountID, who.KeyID
-	j.run.Status, j.run.CreatedAt, j.run.StartedAt = Running, now, now
+	j.run.width, j.run.mostTries = j.agent.MaxConcurrent, 1
+	if p := j.profile; p != nil {
+		j.run.Profile, j.run.profileUID = p.Name, p.UID
+		if p.KeepSession {
+			j.run.lane = profileLane + p.UID
+		}
+	}
+	j.run.CreatedAt = now
+	return nil
+}
 
-	return r.Acts.Do(ctx, who, access.StartRun, func(tx *db.Tx, act *access.Act) error {
+// take makes p the job's profile, in the place of another.
+func (j *job) take(p *Profile, err error) error {
+	if err != nil {
+		return err
+	}
+	if j.profile != nil {
+		j.profile.Close()
+	}
+	j.profile = p
+	return nil
+}
+
+// complete puts together what the agent is given.
+func (j *job) complete(now time.Time) (err error) {
+	var stored map[string]jsontext.Value
+	if j.profile != nil {
+		stored = j.profile.Values
+	}
+	j.arguments, err = j.agent.Complete(j.request.Parameters, stored, now)
+	return err
+}
+
+// begin writes that the run is under way, or fails with errLaneFull, or with
+// errQuit if it ended while it waited.
+func (r *Runs) begin(ctx context.Context, j *job) error {
+	waited := j.run
+	j.run.StartedAt, j.run.tries, j.run.events = r.now(), 1, 1
+	var err error
+	if j.recorded {
+		var moved bool
+		if moved, err = r.move(ctx, &j.run, Running); err == nil && !moved {
+			err = errQuit
+		}
+	} else {
+		j.run.Status = Running
+		err = r.create(ctx, j, nil)
+	}
+	if err != nil {
+		j.run = waited
+		return err
+	}
+	if j.recorded || j.run.lane != "" {
+		// What it is given has got old, or another run may have left a session.
+		open := j.open
+		j.open = func(ctx context.Context) error {
+			if open != nil {
+				if err := open(ctx); err != nil {
+					return err
+				}
+			}
+			return j.complete(r.now())
+		}
+	} else {
+		j.open = nil
+	}
+	j.recorded = true
+	return nil
+}
+
+// enlist writes that the run waits for its turn on this server.
+func (r *Runs) enlist(ctx context.Context, j *job) error {
+	j.run.Status = Queued
+	if err := r.create(ctx, j, nil); err != nil {
+		return err
+	}
+	j.recorded = true
+	return nil
+}
+
+// create writes the run for the first time, and what also does.
+func (r *Runs) create(ctx context.Context, j *job, also func(tx *db.Tx) error) error {
+	digests, err := r.digests(ctx, j)
+	if err != nil {
+		return err
+	}
+	err = r.Acts.Do(ctx, j.caller, access.StartRun, func(tx *db.Tx, act *access.Act) error {
 		act.On("run", j.run.ID, "")
 		act.Note("agent", j.run.AgentID)
 		if j.profile != nil {
@@ -185,148 +316,28 @@ func (r *Runs) begin(ctx context.Context, who access.Caller, j *job, req Request
 				return err
 			}
 		}
-		return r.insert(ctx, tx, j.run)
-	})
-}
-
-// carryOut does a run that has begun, and records how it ended.
-func (r *Runs) carryOut(j *job) {
-	defer r.leave(j)
-	status := r.perform(j)
-	j.run.EndedAt = db.Time(db.Micros(r.Now()))
-	if err := r.record(j, status); err != nil {
-		j.run.EndedAt = time.Time{}
-		r.Log.Error("the end of a run can't be recorded", "run", j.run.ID, "status", string(status), "err", err)
-	}
-}
-
-// perform calls the runner, keeps the session that it leaves, sets the run's
-// output or error, and returns the state that it is to end in.
-func (r *Runs) perform(j *job) (status Status) {
-	defer func() {
-		// What is panicked with may hold a value.
-		if v := recover(); v != nil {
-			r.Log.Error("a run panicked", "run", j.run.ID, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
-			j.run.Output, j.run.ErrorMessage = nil, fault.ErrInternal.Message
-			status = Failed
-		}
-	}()
-	ctx, cancel := context.WithTimeout(j.ctx, j.agent.Timeout())
-	defer cancel()
-	secrets := newCutter(j.arguments.Secrets, []jsontext.Value{j.session()})
-	said, err := r.call(ctx, j, secrets)
-	late := ctx.Err() // what comes after is the server's own time, not the agent's
-
-	secrets.addSession(said.Session)
-	var output jsontext.Value
-	if err == nil {
-		output, err = secrets.json(said.Output)
-	}
-	if err == nil && len(output) > maxOutput {
-		err = fails("The agent's output is larger than 4 MiB.")
-	}
-	if err == nil {
-		// Whoever is told that the run succeeded finds its session.
-		r.saveSession(j, said.Session)
-		j.run.Output = output
-		r.Log.Info("a run succeeded", "run", j.run.ID, "agent", j.run.AgentID)
-		return Succeeded
-	}
-
-	var f *failure
-	message := fault.ErrInternal.Message
-	switch {
-	case errors.Is(context.Cause(ctx), errCancelled):
-		status, message = Cancelled, "The run was cancelled. What the agent did before that is done."
-	case errors.Is(context.Cause(ctx), errStopped):
-		status, message = Interrupted, "The server was stopped while this run was under way. What the agent did before that is done. Start the run again if that is safe."
-	case errors.Is(late, context.DeadlineExceeded):
-		status, message = TimedOut, fmt.Sprintf("The agent did not end within %d seconds, which is its timeout.", j.agent.TimeoutSeconds)
-	case errors.As(err, &f):
-		status, message = Failed, secrets.text(f.says)
-	default:
-		status = Failed
-	}
-	j.run.ErrorMessage = shorten(message)
-	attributes := []any{"run", j.run.ID, "agent", j.run.AgentID, "status", string(status)}
-	if f == nil {
-		attributes = append(attributes, "err", secrets.text(err.Error()))
-	} else if f.cause != nil {
-		attributes = append(attributes, "err", secrets.text(f.cause.Error())) // it may quote the agent
-	}
-	r.Log.Info("a run failed", attributes...)
-	return status
-}
-
-// call gives the run to its runner. What that says meanwhile goes to the run's
-// events without the secrets in it.
-func (r *Runs) call(ctx context.Context, j *job, secrets *cutter) (answer, error) {
-	input, err := json.Marshal(task{j.run.ID, j.agent.ID, j.arguments.JSON, j.session()})
-	if err != nil {
-		return answer{}, err
-	}
-	said := newRedactor(secrets, discard{})
-	defer said.close()
-	if j.agent.Runner.Type == agent.Command {
-		return r.callCommand(ctx, j.agent, j.run.ID, input, said)
-	}
-	return r.callHTTP(ctx, j.agent, j.run.ID, input, said)
-}
-
-// session returns what the agent left at an earlier run, or nil.
-func (j *job) session() jsontext.Value {
-	if j.profile == nil || !j.profile.KeepSession || len(j.profile.Session) == 0 {
-		return nil
-	}
-	return j.profile.Session
-}
-
-// saveSession keeps what the agent wants to find again. That it can't be kept
-// does not make the run fail.
-func (r *Runs) saveSession(j *job, session jsontext.Value) {
-	if session == nil || j.profile == nil || !j.profile.KeepSession {
-		return
-	}
-	err := session.Compact()
-	switch {
-	case err != nil:
-	case session.Kind() != '{' || string(session) == "{}":
-		err = errors.New("it is not an object with something in it")
-	case len(session) > seal.MaxSession:
-		err = errors.New("it is larger than 4 MiB")
-	default:
-		err = j.profile.SaveSession(context.Background(), session)
-	}
-	if err != nil {
-		r.Log.Warn("the session of a run was not kept", "run", j.run.ID, "agent", j.run.AgentID, "err", err)
-	}
-}
-
-// record writes the end of a run, and tries again for as long as the database
-// refuses and the server is not being stopped: a run that has ended must not
-// look as if it were under way.
-func (r *Runs) record(j *job, status Status) error {
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
-		moved, err := r.move(context.Background(), &j.run, status)
-		if err == nil && !moved {
-			return errors.New("its record is gone, or was ended by another server")
-		}
-		if err == nil || errors.Is(context.Cause(j.ctx), errStopped) {
+		if err := r.insert(ctx, tx, j.run); err != nil {
 			return err
 		}
-		r.Log.Warn("the end of a run can't be recorded and is tried again", "run", j.run.ID, "err", err)
-		select {
-		case <-time.After(pause):
-		case <-j.ctx.Done():
+		if digests != nil {
+			if err := digests.insert(ctx, tx, j.run, db.Micros(r.Now())); err != nil {
+				return err
+			}
 		}
-	}
+		if also != nil {
+			return also(tx)
+		}
+		return nil
+	})
+	return err
 }
 
 // Shutdown starts no more runs and waits for those under way until ctx ends.
-// Then it cancels them, and returns when they are recorded as interrupted.
+// Then it cancels them, and returns when they are recorded as interrupted. What
+// waits on the disk stays there.
 func (r *Runs) Shutdown(ctx context.Context) {
 	r.mu.Lock()
-	r.stopping = true
+	r.queue.stopping = true
 	r.mu.Unlock()
 
 	ended := make(chan struct{})
@@ -340,7 +351,9 @@ func (r *Runs) Shutdown(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	r.mu.Lock()
-	r.Log.Warn("runs are interrupted by the shutdown", "runs", len(r.known))
+	if len(r.known) > 0 {
+		r.Log.Warn("runs are interrupted by the shutdown", "runs", len(r.known))
+	}
 	for _, j := range r.known {
 		j.cancel(errStopped)
 	}
@@ -348,21 +361,21 @@ func (r *Runs) Shutdown(ctx context.Context) {
 	<-ended
 }
 
-// printable returns text without what a terminal would act on.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return ' '
-		}
-		return r
-	}, text)
+// starter is the caller that started a run, as far as the run still needs him.
+func (r *Runs) starter(run *Run) access.Caller {
+	return access.Caller{
+		AccountID: run.AccountID, OrganizationID: run.OrganizationID, Operator: run.OrganizationID == r.Agents.OperatorID,
+		Role: access.Owner, KeyID: run.KeyID, Scopes: access.AgentsRun,
+	}
 }
 
-// shorten returns what a person reads of a text.
-func shorten(text string) string {
-	text = printable(text)
-	if utf8.RuneCountInString(text) <= maxMessage {
-		return text
-	}
-	return string([]rune(text)[:maxMessage-1]) + "…"
+// mayWait is for how long a run may wait on the disk: its token is sealed to keys
+// that are destroyed after a day.
+const mayWait = 24 * time.Hour
+
+// expiry is when the run's slot ends: the latest time at which it can be under way.
+func (j *job) expiry() time.Time {
+	return j.run.CreatedAt.Add(mayWait + j.agent.Timeout() + 5*time.Minute)
 }
+
+var errNoWaiting = fault.ErrUnavailable.Say("This server can't keep runs that wait.")

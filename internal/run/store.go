@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/db"
@@ -14,18 +13,20 @@ import (
 )
 
 const columns = `id, organization_id, agent_uid, agent_id, account_id, key_id, profile_name, node_id, status,
-	created_at, started_at, ended_at, output, error`
+	created_at, started_at, ended_at, async, profile_uid, lane, width, tries, most_tries, cancel_asked, events, has_log, output, error`
 
 func (r *Runs) scan(row interface{ Scan(...any) error }) (Run, error) {
 	var run Run
-	var created, started, ended int64
+	var created, started, ended, async, asked, hasLog int64
 	var output, message []byte
 	err := row.Scan(&run.ID, &run.OrganizationID, &run.AgentUID, &run.AgentID, &run.AccountID, &run.KeyID, &run.Profile, &run.NodeID, &run.Status,
-		&created, &started, &ended, &output, &message)
+		&created, &started, &ended, &async, &run.profileUID, &run.lane, &run.width, &run.tries, &run.mostTries, &asked, &run.events, &hasLog,
+		&output, &message)
 	if err != nil {
 		return Run{}, err
 	}
 	run.CreatedAt, run.StartedAt, run.EndedAt = db.Time(created), db.Time(started), db.Time(ended)
+	run.async, run.asked, run.hasLog = async != 0, asked != 0, hasLog != 0
 	if len(output) > 0 {
 		if run.Output, err = r.Root.Open(seal.RunRecord, output, run.place("output")...); err != nil {
 			return Run{}, fmt.Errorf("output of run %s: %w", run.ID, err)
@@ -46,47 +47,9 @@ func (run *Run) place(part string) [][]byte {
 	return [][]byte{seal.Text(part), seal.Text(run.OrganizationID), seal.Text(run.ID)}
 }
 
-// insert writes a run that has just been started.
-func (r *Runs) insert(ctx context.Context, tx *db.Tx, run Run) error {
-	_, err := tx.Exec(ctx, `
-		INSERT INTO runs (`+columns+`, root_version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
-		run.ID, run.OrganizationID, run.AgentUID, run.AgentID, run.AccountID, run.KeyID, run.Profile, run.NodeID, string(run.Status),
-		db.Micros(run.CreatedAt), db.Micros(run.StartedAt), db.Micros(run.EndedAt), []byte{}, []byte{}, r.Root.Active())
-	return err
-}
-
-// move changes the state of a run, with what belongs to the new one, and is the
-// only code that does. It reports whether the run was still in the old state.
-func (r *Runs) move(ctx context.Context, run *Run, to Status) (moved bool, err error) {
-	if !slices.Contains(moves[run.Status], to) {
-		return false, fmt.Errorf("run %s can't go from %s to %s", run.ID, run.Status, to)
-	}
-	var output, message []byte
-	version := r.Root.Active()
-	if run.Output != nil {
-		if output, err = r.Root.Seal(seal.RunRecord, run.Output, run.place("output")...); err != nil {
-			return false, err
-		}
-		version = min(version, seal.BoxVersion(output))
-	}
-	if run.ErrorMessage != "" {
-		if message, err = r.Root.Seal(seal.RunRecord, []byte(run.ErrorMessage), run.place("error")...); err != nil {
-			return false, err
-		}
-		version = min(version, seal.BoxVersion(message))
-	}
-	err = r.DB.Tx(ctx, func(tx *db.Tx) error {
-		n, err := tx.Exec(ctx, `
-			UPDATE runs SET status = $1, output = $2, error = $3, started_at = $4, ended_at = $5, root_version = $6
-			WHERE id = $7 AND status = $8`,
-			string(to), output, message, db.Micros(run.StartedAt), db.Micros(run.EndedAt), version, run.ID, string(run.Status))
-		moved = n == 1
-		return err
-	})
-	if moved && err == nil {
-		run.Status = to
-	}
-	return moved, err
+// read returns the run with that id, whoever's it is.
+func (r *Runs) read(ctx context.Context, id string) (Run, error) {
+	return r.scan(r.DB.QueryRow(ctx, `SELECT `+columns+` FROM runs WHERE id = $1`, id))
 }
 
 // Get returns a run of who's organization. To a key that is made for other
@@ -147,93 +110,4 @@ func (r *Runs) collect(rows *sql.Rows, err error) ([]Run, error) {
 		runs = append(runs, run)
 	}
 	return runs, rows.Err()
-}
-
-// lost is what is said of a run that nobody does any more.
-const lost = "The server that did this run stopped without ending it. What the agent did before that is done. Start the run again if that is safe."
-
-// InterruptLost ends, as interrupted, every run that was left open by a node
-// which is not among the live ones, or by this one. It says how many.
-func (r *Runs) InterruptLost(ctx context.Context, live []string) (n int, err error) {
-	runs, err := r.collect(r.DB.Query(ctx, `SELECT `+columns+` FROM runs WHERE ended_at = 0`))
-	if err != nil {
-		return 0, fmt.Errorf("look for lost runs: %w", err)
-	}
-	for _, run := range runs {
-		// A run of this node is known before it is written and until its end
-		// is: one that is not known now was over before it was looked for.
-		if r.knows(run.ID) || run.NodeID != r.NodeID && slices.Contains(live, run.NodeID) {
-			continue
-		}
-		run.ErrorMessage, run.EndedAt = lost, r.Now()
-		moved, err := r.move(ctx, &run, Interrupted)
-		if err != nil {
-			return n, fmt.Errorf("interrupt a lost run: %w", err)
-		}
-		if moved {
-			n++
-			r.Log.Warn("a run was lost and is now interrupted", "run", run.ID, "agent", run.AgentID, "node", run.NodeID)
-		}
-	}
-	return n, nil
-}
-
-// Reseal renews the boxes of up to limit runs that are under another root key
-// than the active one, and says how many. Zero means that none is left.
-func (r *Runs) Reseal(ctx context.Context, limit int) (done int, err error) {
-	ids, err := r.oldest(ctx, limit)
-	if err != nil {
-		return 0, fmt.Errorf("re-seal runs: %w", err)
-	}
-	for _, id := range ids {
-		if err := r.reseal(ctx, id); err != nil {
-			return done, fmt.Errorf("re-seal run %s: %w", id, err)
-		}
-		done++
-	}
-	return done, nil
-}
-
-func (r *Runs) oldest(ctx context.Context, limit int) (ids []string, err error) {
-	rows, err := r.DB.Query(ctx, `SELECT id FROM runs WHERE root_version <> $1 LIMIT $2`, r.Root.Active(), limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
-}
-
-// reseal renews the boxes of one run, which may be large. One that ends in
-// between has new ones by itself.
-func (r *Runs) reseal(ctx context.Context, id string) error {
-	run := Run{ID: id}
-	var ended int64
-	var output, message []byte
-	err := r.DB.QueryRow(ctx, `SELECT organization_id, ended_at, output, error FROM runs WHERE id = $1`, id).
-		Scan(&run.OrganizationID, &ended, &output, &message)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	version := r.Root.Active()
-	for part, box := range map[string]*[]byte{"output": &output, "error": &message} {
-		if err == nil && len(*box) > 0 {
-			*box, err = r.Root.Reseal(seal.RunRecord, *box, run.place(part)...)
-			version = min(version, seal.BoxVersion(*box))
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return r.DB.Tx(ctx, func(tx *db.Tx) error {
-		_, err := tx.Exec(ctx, `UPDATE runs SET output = $1, error = $2, root_version = $3 WHERE id = $4 AND ended_at = $5`,
-			output, message, version, id, ended)
-		return err
-	})
 }

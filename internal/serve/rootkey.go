@@ -101,7 +101,7 @@ func (s *server) rows() []rootkey.Rows {
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.agents.Reseal(ctx, n) }},
 		{Name: "auth profiles", Tables: []string{"profile_slots"},
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.vault.Reseal(ctx, n) }},
-		{Name: "runs", Tables: []string{"runs"},
+		{Name: "runs", Tables: []string{"runs", "run_events", "run_request_keys"},
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.runs.Reseal(ctx, n) }},
 		{Name: "audit log", Tables: []string{"audit_entries", "audit_head"}, Reseal: s.audit.Reseal},
 		{Name: "servers", Tables: []string{"nodes"}, Reseal: s.fleet.Reseal},

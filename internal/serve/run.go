@@ -52,7 +52,7 @@ func (s *server) settle(ctx context.Context) error {
 	if err := s.rootKeys.Check(ctx, false); err != nil {
 		return err
 	}
-	return s.interruptLost(ctx)
+	return s.tendRuns(ctx)
 }
 
 // dropSetupCode takes the file with the setup code away once it is spent.
@@ -88,8 +88,8 @@ func definition(a config.Agent) agent.Definition {
 	return d
 }
 
-// interruptLost ends the runs of servers that are gone.
-func (s *server) interruptLost(ctx context.Context) error {
+// tendRuns takes care of the runs of servers that are gone.
+func (s *server) tendRuns(ctx context.Context) error {
 	nodes, err := s.fleet.Live(ctx)
 	if err != nil {
 		return err
@@ -98,7 +98,12 @@ func (s *server) interruptLost(ctx context.Context) error {
 	for i, n := range nodes {
 		live[i] = n.ID
 	}
-	_, err = s.runs.InterruptLost(ctx, live)
+	return s.runs.Tend(ctx, live)
+}
+
+// purgeRuns removes what is older than the settings say.
+func (s *server) purgeRuns(ctx context.Context) error {
+	_, err := s.runs.Purge(ctx, s.Config.Runs.Keep, s.Config.Runs.KeepLogs)
 	return err
 }
 
@@ -122,7 +127,9 @@ func (s *server) work() {
 	l.start("alerts", s.alerts.Fire)
 	l.start("deliveries of alerts", s.alerts.Deliver)
 	l.every("purge of alerts", time.Hour, whole(s.alerts.Purge))
-	l.every("lost runs", 5*time.Second, s.interruptLost)
+	l.every("queue of runs", time.Second, s.runs.Look)
+	l.every("lost runs", 5*time.Second, s.tendRuns)
+	l.every("purge of runs", time.Hour, s.purgeRuns)
 	l.every("purge of keys", time.Hour, whole(s.keys.Purge))
 	l.every("purge of auth tokens", time.Minute, whole(s.vault.Purge))
 	if s.tls != nil {

@@ -75,6 +75,7 @@ type server struct {
 	requests *requests
 	gate     *gate.Gate
 	runs     *run.Runs
+	waiting  *waiting
 
 	listener net.Listener
 	control  net.Listener
@@ -148,8 +149,10 @@ func (s *server) build(context.Context) error {
 	s.acts.Closed = s.gate.Closed
 	s.runs = &run.Runs{
 		Acts: s.acts, DB: s.db, Root: s.root, Now: now, Log: s.log, Agents: s.agents, Client: s.egress.Client,
-		OpenProfile: s.openProfile, Dir: filepath.Join(s.folder.Path(), "runs"),
+		OpenProfile: s.openProfile, Dir: filepath.Join(s.folder.Path(), "runs"), AtOnce: c.Runs.AtOnce,
 	}
+	s.waiting = newWaiting()
+	s.runs.Waiting = s.waiting.join(s.openProfile)
 	return nil
 }
 
@@ -165,7 +168,7 @@ func (s *server) openProfile(ctx context.Context, who access.Caller, a agent.Age
 		return nil, err
 	}
 	p := &run.Profile{
-		Name: opened.Name, Values: map[string]jsontext.Value{}, KeepSession: opened.KeepSession, Session: opened.Session.Bytes(),
+		UID: opened.ID, Name: opened.Name, RunSlot: s.waiting.slot(token), Values: map[string]jsontext.Value{}, KeepSession: opened.KeepSession, Session: opened.Session.Bytes(),
 		SaveSession: opened.SaveSession, Touch: opened.Touch, Close: opened.Close,
 	}
 	for _, v := range opened.Values {

@@ -1,0 +1,452 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/keyward/keyward/internal/db"
+)
+
+// DefaultAtOnce returns how many runs a server does at once if nobody says.
+func DefaultAtOnce() int { return 2 * runtime.NumCPU() }
+
+// maxCallers bounds the callers that wait on this server for their runs to begin.
+const maxCallers = 1024
+
+// queue is who waits on this server, and who is at it. The runs that wait on the
+// disk are not in it: they are looked for there, one at a time, so that it does
+// not matter how many they are. It is guarded by the mutex of its Runs.
+type queue struct {
+	busy     int               // places that are taken
+	of       map[string]int    // by which organization
+	callers  map[string][]*job // whose callers wait for them to begin, by organization
+	waiting  int               // how many those are
+	last     string            // the organization that had its turn last
+	onDisk   bool              // runs may be waiting on the disk
+	looking  bool              // somebody fills places
+	again    bool              // and has to look once more
+	laneLeft chan struct{}     // closed when a run has left its lanes; nil: nobody asked
+	stopping bool
+}
+
+// share is how many of the places one organization may have: some are left for
+// the others.
+func (r *Runs) share() int { return max(1, (3*r.atOnce()+3)/4) }
+
+func (r *Runs) atOnce() int {
+	if r.AtOnce > 0 {
+		return r.AtOnce
+	}
+	return DefaultAtOnce()
+}
+
+// room reports whether an organization may have one more place.
+func (r *Runs) room(organizationID string) bool {
+	return r.queue.busy < r.atOnce() && r.queue.of[organizationID] < r.share()
+}
+
+// seat gives a place to j. It is called with r.mu held.
+func (r *Runs) seat(j *job) {
+	q := &r.queue
+	if q.of == nil {
+		q.of = map[string]int{}
+	}
+	q.busy++
+	q.of[j.run.OrganizationID]++
+	q.last = j.run.OrganizationID
+	j.seated = true
+}
+
+// sit gives j a place at once if there is one and nobody waits for it.
+func (r *Runs) sit(j *job) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue.waiting > 0 || !r.room(j.run.OrganizationID) {
+		return false
+	}
+	r.seat(j)
+	return true
+}
+
+// line makes j wait for a place. It has one when j.turn has a value.
+func (r *Runs) line(j *job) {
+	r.mu.Lock()
+	q := &r.queue
+	if q.callers == nil {
+		q.callers = map[string][]*job{}
+	}
+	q.callers[j.run.OrganizationID] = append(q.callers[j.run.OrganizationID], j)
+	q.waiting++
+	r.mu.Unlock()
+	r.stirCallers()
+}
+
+// unline ends j's waiting, or gives the place back that it has got meanwhile.
+func (r *Runs) unline(j *job) {
+	r.mu.Lock()
+	q, id := &r.queue, j.run.OrganizationID
+	for i, other := range q.callers[id] {
+		if other == j {
+			r.remove(id, i)
+			break
+		}
+	}
+	r.mu.Unlock()
+	r.rise(j)
+}
+
+// remove takes one out of the line. It is called with r.mu held.
+func (r *Runs) remove(organizationID string, i int) *job {
+	q := &r.queue
+	line := q.callers[organizationID]
+	j := line[i]
+	if line = append(line[:i:i], line[i+1:]...); len(line) == 0 {
+		delete(q.callers, organizationID)
+	} else {
+		q.callers[organizationID] = line
+	}
+	q.waiting--
+	return j
+}
+
+// rise gives j's place back, if it has one, and fills it again.
+func (r *Runs) rise(j *job) {
+	r.mu.Lock()
+	q := &r.queue
+	select {
+	case <-j.turn: // which came too late
+	default:
+	}
+	if !j.seated {
+		r.mu.Unlock()
+		return
+	}
+	j.seated = false
+	q.busy--
+	if q.of[j.run.OrganizationID]--; q.of[j.run.OrganizationID] == 0 {
+		delete(q.of, j.run.OrganizationID)
+	}
+	waiting := q.waiting > 0 || q.onDisk
+	r.mu.Unlock()
+	if waiting {
+		r.stirCallers()
+	}
+}
+
+// left tells those that wait for a lane that a run has left its own.
+func (r *Runs) left() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue.laneLeft != nil {
+		close(r.queue.laneLeft)
+		r.queue.laneLeft = nil
+	}
+}
+
+// laneLeft returns a channel that is closed when a run leaves its lanes.
+func (r *Runs) laneLeft() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue.laneLeft == nil {
+		r.queue.laneLeft = make(chan struct{})
+	}
+	return r.queue.laneLeft
+}
+
+// stir has places filled, also with runs that wait on the disk.
+func (r *Runs) stir() {
+	r.mu.Lock()
+	r.queue.onDisk = true
+	r.mu.Unlock()
+	r.stirCallers()
+}
+
+// stirCallers has places filled. What fills them is there only while there is
+// something to do.
+func (r *Runs) stirCallers() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue.stopping && r.queue.waiting == 0 {
+		return
+	}
+	r.queue.again = true
+	if r.queue.looking {
+		return
+	}
+	r.queue.looking = true
+	r.wg.Go(r.fill)
+}
+
+// fill gives places away as long as there are some, and somebody to have them.
+func (r *Runs) fill() {
+	for {
+		r.mu.Lock()
+		if !r.queue.again {
+			r.queue.looking = false
+			r.mu.Unlock()
+			return
+		}
+		r.queue.again = false
+		r.mu.Unlock()
+		for r.fillOne() {
+		}
+	}
+}
+
+// fillOne gives one place to whoever is next: the organizations take turns in the
+// order of their ids, and within one it is the oldest run.
+func (r *Runs) fillOne() bool {
+	r.mu.Lock()
+	q := &r.queue
+	if q.busy >= r.atOnce() {
+		r.mu.Unlock()
+		return false
+	}
+	last, look := q.last, q.onDisk && !q.stopping
+	full := map[string]bool{}
+	for id := range q.of {
+		full[id] = !r.room(id)
+	}
+	taken := len(r.known)
+	q.onDisk = q.onDisk && !look // until one is found
+	r.mu.Unlock()
+
+	var found candidate
+	if look {
+		var err error
+		if found, err = r.nextOnDisk(context.Background(), last, full, taken); err != nil {
+			r.Log.Error("the queue of runs can't be read", "err", err)
+			found.more = true // it is looked at again with the next run, or the next tick
+		}
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q.onDisk = q.onDisk || found.more
+	organization := r.nextCaller(last)
+	switch {
+	case organization == "" && found.id == "":
+		return false
+	case found.id == "" || organization != "" && before(last, organization, r.queue.callers[organization][0].run.ID, found.organization, found.id):
+		j := r.remove(organization, 0)
+		r.seat(j)
+		j.turn <- struct{}{}
+	default:
+		if q.stopping || !r.room(found.organization) || r.known[found.id] != nil {
+			return q.busy < r.atOnce() && !q.stopping
+		}
+		j := r.newJob(found.id, found.organization)
+		r.seat(j)
+		go r.take(j)
+	}
+	return true
+}
+
+// nextCaller returns the first organization after last that has callers waiting
+// and may have a place. It is called with r.mu held.
+func (r *Runs) nextCaller(last string) (next string) {
+	for id := range r.queue.callers {
+		if r.room(id) && (next == "" || before(last, id, "", next, "")) {
+			next = id
+		}
+	}
+	return next
+}
+
+// before reports whether run a, of organization oa, has its turn before run b of
+// ob, after the organization last had it.
+func before(last, oa, a, ob, b string) bool {
+	if oa == ob {
+		return a < b
+	}
+	if (oa > last) != (ob > last) {
+		return oa > last
+	}
+	return oa < ob
+}
+
+// candidate is a run that waits on the disk and could be done.
+type candidate struct {
+	organization, id string // "": there is none
+	more             bool   // runs wait there, if not one that could be done
+}
+
+// nextOnDisk returns whose turn it is of the runs that wait on the disk. Of those
+// that are taken this very moment there are no more than taken.
+func (r *Runs) nextOnDisk(ctx context.Context, last string, full map[string]bool, taken int) (candidate, error) {
+	more := false
+	for _, span := range []struct{ after, upTo string }{{last, ""}, {"", last}} {
+		for after := span.after; ; {
+			var organization string
+			if err := r.DB.QueryRow(ctx, `
+				SELECT COALESCE(min(organization_id), '') FROM runs WHERE status = 'queued' AND node_id = '' AND organization_id > $1`, after).Scan(&organization); err != nil {
+				return candidate{}, err
+			}
+			if organization == "" || span.upTo != "" && organization > span.upTo {
+				break
+			}
+			more, after = true, organization
+			if full[organization] {
+				continue
+			}
+			id, err := r.oldestOnDisk(ctx, organization, taken)
+			if id != "" || err != nil {
+				return candidate{organization, id, true}, err
+			}
+		}
+		if last == "" {
+			break
+		}
+	}
+	return candidate{more: more}, nil
+}
+
+// oldestOnDisk returns the oldest run of an organization that this server can
+// take: there is room in its lanes, and it is not known to have no key to it.
+func (r *Runs) oldestOnDisk(ctx context.Context, organization string, taken int) (string, error) {
+	rows, err := r.DB.Query(ctx, `
+		SELECT id FROM runs WHERE status = 'queued' AND node_id = '' AND organization_id = $1
+		  AND (lane = '' OR NOT EXISTS (SELECT 1 FROM run_lanes l WHERE l.lane = runs.lane))
+		  AND (width = 0 OR (SELECT count(*) FROM run_lanes l WHERE l.lane = '`+agentLane+`' || agent_uid) < width)
+		  AND NOT EXISTS (SELECT 1 FROM run_gone g WHERE g.run_id = runs.id AND g.node_id = $2)
+		ORDER BY id LIMIT $3`, organization, r.NodeID, taken+1+maxSetAside)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return "", err
+		}
+		if !r.knows(id) && !r.isSetAside(id) {
+			return id, nil
+		}
+	}
+	return "", rows.Err()
+}
+
+// maxSetAside bounds the runs that are not looked at until the next tick.
+const maxSetAside = 100
+
+// setAside keeps a run that could not be taken from being tried again at once.
+func (r *Runs) setAside(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.aside == nil || len(r.aside) >= maxSetAside {
+		r.aside = map[string]bool{}
+	}
+	r.aside[id] = true
+}
+
+func (r *Runs) isSetAside(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.aside[id]
+}
+
+// patience is how long a run may wait for its turn, with its caller, before it is
+// written that it waits: most have it by then, and are spared a commit.
+const patience = 100 * time.Millisecond
+
+// lanePause is after what time a lane is tried again that other servers may have
+// left.
+const lanePause = 500 * time.Millisecond
+
+// errQuit says that a run ended while its caller waited for it to begin.
+var errQuit = errors.New("run: it has ended before it began")
+
+// await does a run whose caller waits for it, when its turn has come.
+func (r *Runs) await(ctx context.Context, j *job) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		r.line(j)
+		if err := r.forTurn(ctx, j, j.turn, timer); err != nil {
+			r.quit(j, err)
+			return
+		}
+		left := r.laneLeft()
+		err := r.begin(context.WithoutCancel(j.ctx), j)
+		if err == nil {
+			r.carryOut(j)
+			return
+		}
+		r.rise(j)
+		switch full := errors.Is(err, errLaneFull); {
+		case !full && (!j.recorded || errors.Is(err, errQuit)):
+			r.quit(j, err)
+			return
+		case !full:
+			r.Log.Warn("a run can't be begun and is tried again", "run", j.run.ID, "err", err)
+		}
+		if err := r.forTurn(ctx, j, left, timer); err != nil {
+			r.quit(j, err)
+			return
+		}
+	}
+}
+
+// forTurn waits for c, or, if that is no turn, for the time of another try. When
+// the run has waited for long enough it is written.
+func (r *Runs) forTurn(ctx context.Context, j *job, c <-chan struct{}, timer *time.Timer) error {
+	var again <-chan time.Time
+	if c != (<-chan struct{})(j.turn) {
+		pause := time.NewTimer(lanePause)
+		defer pause.Stop()
+		again = pause.C
+	}
+	gone := ctx.Done()
+	if j.recorded {
+		gone = nil // it goes on without its caller
+	}
+	for {
+		select {
+		case <-c:
+			return nil
+		case <-again:
+			return nil
+		case <-gone:
+			return ctx.Err()
+		case <-j.ctx.Done():
+			return context.Cause(j.ctx)
+		case <-timer.C:
+			if err := r.enlist(ctx, j); err != nil {
+				return err
+			}
+			gone = nil
+		}
+	}
+}
+
+// quit ends a run that has not begun.
+func (r *Runs) quit(j *job, why error) {
+	defer r.leave(j)
+	r.unline(j)
+	if !j.recorded {
+		j.err = why
+		if errors.Is(why, errStopped) {
+			j.err = errStopping
+		}
+		return
+	}
+	status := Interrupted
+	j.run.ErrorMessage = neverBegun
+	if errors.Is(why, errCancelled) || errors.Is(why, errQuit) {
+		status, j.run.ErrorMessage = Cancelled, cancelled
+	}
+	j.run.EndedAt = r.now()
+	if err := r.record(j, status); err != nil {
+		// Somebody else has ended it, then.
+		if run, err := r.read(context.WithoutCancel(j.ctx), j.run.ID); err == nil {
+			j.run = run
+			return
+		}
+		j.run.EndedAt = time.Time{}
+	}
+}
+
+// now is the time, as exact as it is kept.
+func (r *Runs) now() time.Time { return db.Time(db.Micros(r.Now())) }
