@@ -78,7 +78,7 @@ Begin with:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), demoCommand(), rootKeyCommand(), accountsCommand(), orgsCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), rootKeyCommand(), accountsCommand(), orgsCommand(), runsCommand(), versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
 	for _, c := range all(root) {

@@ -53,6 +53,8 @@ type message struct {
 	Session jsontext.Value `json:"session"`
 	Error   jsontext.Value `json:"error"`
 	Chunk   jsontext.Value `json:"chunk"`
+
+	SaveSession jsontext.Value `json:"save_session"` // true: also that of a run that failed
 }
 
 // readBody reads the answer in the body of an HTTP response: one JSON value,
@@ -128,9 +130,12 @@ func (m message) errorText() (text string, ok bool) {
 }
 
 func (m message) answer() (answer, error) {
+	if m.Session.Kind() == 'n' {
+		m.Session = nil
+	}
 	switch text, ok := m.errorText(); {
 	case text != "":
-		return answer{}, fails("%s", text)
+		return m.failed(), fails("%s", text)
 	case !ok && m.Error != nil && m.Error.Kind() != 'n':
 		return answer{}, fails(`The agent failed, and its "error" is not a text.`)
 	case m.Output != nil: // an error that is empty is none
@@ -141,8 +146,14 @@ func (m message) answer() (answer, error) {
 	default:
 		return answer{}, fails(`The agent's answer has neither "output" nor "error".`)
 	}
-	if m.Session.Kind() == 'n' {
-		m.Session = nil
-	}
 	return answer{m.Output, m.Session}, nil
+}
+
+// failed is what is kept of an answer that tells of an error: its session, if it
+// says so.
+func (m message) failed() answer {
+	if m.SaveSession.Kind() == 't' {
+		return answer{Session: m.Session}
+	}
+	return answer{}
 }

@@ -139,6 +139,7 @@ func (r *Runs) rise(j *job) {
 func (r *Runs) left() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.aside = nil
 	if r.queue.laneLeft != nil {
 		close(r.queue.laneLeft)
 		r.queue.laneLeft = nil

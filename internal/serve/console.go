@@ -30,6 +30,10 @@ func (s *server) consoleHandler() http.Handler {
 		report := newReport(w)
 		report.end(rootStatus(r.Context(), s.rootKeys, report.line))
 	}))
+	a.Raw(api.Operation{Method: http.MethodPost, Path: "/runs/prune"}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		report := newReport(w)
+		report.end(s.pruneRuns(r.Context(), r.URL.Query().Get("older_than"), report.line))
+	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The socket itself is the credential.
 		r.Header.Set("Authorization", "Bearer control-socket")
