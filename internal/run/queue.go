@@ -25,6 +25,7 @@ type queue struct {
 	waiting  int               // how many those are
 	last     string            // the organization that had its turn last
 	onDisk   bool              // runs may be waiting on the disk
+	stirred  int               // how often somebody said so
 	looking  bool              // somebody fills places
 	again    bool              // and has to look once more
 	laneLeft chan struct{}     // closed when a run has left its lanes; nil: nobody asked
@@ -160,6 +161,7 @@ func (r *Runs) laneLeft() <-chan struct{} {
 func (r *Runs) stir() {
 	r.mu.Lock()
 	r.queue.onDisk = true
+	r.queue.stirred++
 	r.mu.Unlock()
 	r.stirCallers()
 }
@@ -210,8 +212,7 @@ func (r *Runs) fillOne() bool {
 	for id := range q.of {
 		full[id] = !r.room(id)
 	}
-	taken := len(r.known)
-	q.onDisk = q.onDisk && !look // until one is found
+	taken, stirred := len(r.known), q.stirred
 	r.mu.Unlock()
 
 	var found candidate
@@ -225,7 +226,9 @@ func (r *Runs) fillOne() bool {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	q.onDisk = q.onDisk || found.more
+	if look && !found.more && q.stirred == stirred {
+		q.onDisk = false
+	}
 	organization := r.nextCaller(last)
 	switch {
 	case organization == "" && found.id == "":
