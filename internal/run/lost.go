@@ -43,6 +43,9 @@ func (r *Runs) InterruptLost(ctx context.Context, live []string) (n int, err err
 			}
 		}
 		if len(runs) < pageOfLost {
+			if n > 0 {
+				r.stir() // now that all are back that were before those which wait
+			}
 			return n, nil
 		}
 		after = runs[len(runs)-1].ID
@@ -85,9 +88,5 @@ func (run *Run) afterALoss() Status {
 // requeue puts a run that was under way back into the queue.
 func (r *Runs) requeue(ctx context.Context, run *Run, last ...batch) (moved bool, err error) {
 	run.NodeID, run.StartedAt, run.ErrorMessage = "", time.Time{}, ""
-	moved, err = r.move(ctx, run, Queued, last...)
-	if moved {
-		r.stir()
-	}
-	return moved, err
+	return r.move(ctx, run, Queued, last...)
 }
