@@ -264,6 +264,7 @@ func TestAQueueTakesNoMemory(t *testing.T) {
 	s.through(t, 1)
 	heap := func() int64 {
 		runtime.GC()
+		runtime.GC() // pools are emptied by the second
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
@@ -278,7 +279,7 @@ func TestAQueueTakesNoMemory(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if grown := heap() - before; grown > 8<<20 {
+	if grown := heap() - before; grown > 12<<20 {
 		t.Errorf("the heap has grown by %d bytes", grown)
 	}
 	began := time.Now()

@@ -43,6 +43,7 @@ type recorder struct {
 	hasLog  bool
 	closed  bool
 	timer   *time.Timer   // for the next batch; nil: there is none to come
+	urgent  bool          // the next batch is full, and does not wait for its time
 	changed chan struct{} // closed at the next event; nil: nobody waits
 }
 
@@ -79,8 +80,11 @@ func (r *recorder) add(kind EventKind, data jsontext.Value) {
 	switch {
 	case r.timer == nil:
 		r.timer = time.AfterFunc(lag, r.keep)
-	case r.size >= maxBatch:
-		r.timer.Reset(0)
+	case r.size >= maxBatch && !r.urgent:
+		r.urgent = r.timer.Stop() // else it is being kept already
+		if r.urgent {
+			r.timer = time.AfterFunc(0, r.keep)
+		}
 	}
 }
 
@@ -115,10 +119,10 @@ func (r *recorder) keep() {
 	r.keeping.Lock()
 	defer r.keeping.Unlock()
 	r.mu.Lock()
-	fresh := r.fresh
+	fresh, closed := r.fresh, r.closed
 	r.mu.Unlock()
-	if len(fresh) == 0 {
-		return
+	if len(fresh) == 0 || closed {
+		return // what is left is kept with the end of the run
 	}
 	batches, err := r.batches(fresh)
 	if err == nil {
@@ -141,11 +145,14 @@ func (r *recorder) keep() {
 	}
 	r.hasLog = true
 	r.fresh = append([]Event(nil), r.fresh[len(fresh):]...) // the others' memory is free
-	r.size, r.timer = 0, nil
+	r.size, r.timer, r.urgent = 0, nil, false
 	for _, e := range r.fresh {
 		r.size += len(e.Data) + perEvent
 	}
-	if len(r.fresh) > 0 {
+	switch {
+	case r.size >= maxBatch:
+		r.urgent, r.timer = true, time.AfterFunc(0, r.keep)
+	case len(r.fresh) > 0:
 		r.timer = time.AfterFunc(lag, r.keep)
 	}
 }

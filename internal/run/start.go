@@ -13,7 +13,6 @@ import (
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/agent"
 	"github.com/keyward/keyward/internal/db"
-	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/seal"
 )
 
@@ -377,5 +376,3 @@ const mayWait = 24 * time.Hour
 func (j *job) expiry() time.Time {
 	return j.run.CreatedAt.Add(mayWait + j.agent.Timeout() + 5*time.Minute)
 }
-
-var errNoWaiting = fault.ErrUnavailable.Say("This server can't keep runs that wait.")

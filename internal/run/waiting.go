@@ -36,6 +36,9 @@ type Waiting struct {
 	DropSlot    func(ctx context.Context, tx *db.Tx, locator []byte) error
 }
 
+// pageOfLate bounds how many runs that have waited for too long are read at once.
+const pageOfLate = 200
+
 // Tries of a run whose agent says that this does no harm.
 const tries = 3
 
@@ -48,9 +51,6 @@ type inputs struct {
 
 // park writes the run into the queue on the disk, with all that it needs later.
 func (r *Runs) park(ctx context.Context, j *job) error {
-	if r.Waiting.Seal == nil {
-		return errNoWaiting
-	}
 	plaintext, err := json.Marshal(inputs{j.request.Parameters})
 	if err != nil {
 		return err
@@ -275,7 +275,7 @@ func all(live []string, nodes map[string]bool) bool {
 func (r *Runs) interruptLate(ctx context.Context) error {
 	runs, err := r.collect(r.DB.Query(ctx, `
 		SELECT `+columns+` FROM runs WHERE status = 'queued' AND node_id = '' AND created_at < $1 LIMIT $2`,
-		db.Micros(r.Now().Add(-mayWait)), pageOfLost))
+		db.Micros(r.Now().Add(-mayWait)), pageOfLate))
 	for i := range runs {
 		if err = r.interruptQueued(ctx, &runs[i], keysGone); err != nil {
 			break
