@@ -25,12 +25,6 @@ type sink interface {
 	log(line []byte)        // without its line end
 }
 
-// discard is a sink that nobody looks into.
-type discard struct{}
-
-func (discard) chunk(jsontext.Value) {}
-func (discard) log([]byte)           {}
-
 // redactor is a sink that cuts secrets out of what is said before it is passed
 // on: out of log lines, which become text that a person can read, and out of
 // chunks. Its own sink is called by one goroutine at a time, and may keep what it
