@@ -3,10 +3,11 @@
 // independent reader in Python checks the same vectors.
 //
 // It owns the root key ring (Root), boxes and tags under the root key, auth
-// tokens and the slots they open, and the profile keys (DEK) with the values,
-// sessions and manifests they protect. API keys, refresh tokens and passwords
-// live with their nouns; what they need of cryptography that is keyed by the
-// server, they ask of Root.
+// tokens and the slots they open, the profile keys (DEK) with the values,
+// sessions and manifests they protect, and the run keys by which runs wait
+// without whoever started them. API keys, refresh tokens and passwords live
+// with their nouns; what they need of cryptography that is keyed by the server,
+// they ask of Root.
 //
 // Its laws:
 //   - Every input to a key derivation, a tag or associated data is a tuple:

@@ -41,10 +41,16 @@ func ParseAuthToken(text string) (AuthToken, error) {
 	// The decoder passes over line breaks: a text that holds one comes out short.
 	raw := make([]byte, tokenSize)
 	n, err := base64.RawURLEncoding.Strict().Decode(raw, []byte(text))
-	if err != nil || n != tokenSize || binary.BigEndian.Uint32(raw[checksumAt:]) != crc32.ChecksumIEEE(raw[:checksumAt]) {
+	if err != nil || n != tokenSize || !wellFormed(raw) {
 		return AuthToken{}, ErrToken
 	}
 	return AuthToken{hide(raw)}, nil
+}
+
+// wellFormed reports whether raw has a token's prefix and checksum.
+func wellFormed(raw []byte) bool {
+	return len(raw) == tokenSize && base64.RawURLEncoding.EncodeToString(raw[:locatorAt]) == tokenPrefix &&
+		binary.BigEndian.Uint32(raw[checksumAt:]) == crc32.ChecksumIEEE(raw[:checksumAt])
 }
 
 // Reveal returns the token's text, 60 characters of base64url.

@@ -57,7 +57,20 @@ type vectors struct {
 	BadSlots      []slotVector `json:"bad_slots"`
 	Profiles      []profileVector
 	BadProfiles   []profileVector `json:"bad_profiles"`
-	TwoKeys       struct {
+	RunKeys       []struct {
+		Text string
+		Keys []struct {
+			ID           string
+			Created      int64
+			Seed, Public hexBytes
+		}
+	} `json:"run_keys"`
+	BadRunKeys   []struct{ Why, Text string } `json:"bad_run_keys"`
+	RunTokens    []runTokenVector             `json:"run_tokens"`
+	BadRunTokens []runTokenVector             `json:"bad_run_tokens"`
+	RunInputs    []runInputsVector            `json:"run_inputs"`
+	BadRunInputs []runInputsVector            `json:"bad_run_inputs"`
+	TwoKeys      struct {
 		Label   string
 		Context []hexBytes
 		Opens   []struct{ Key, Box, Plaintext hexBytes }
@@ -100,6 +113,26 @@ type slotPlaceVector struct {
 	Epoch                        uint64
 	ExpiresAt                    int64 `json:"expires_at"`
 }
+
+// runTokenVector is a token as it is kept, Tokens, and as one node has it.
+type runTokenVector struct {
+	Why    string `json:",omitempty"`
+	RunKey string `json:"run_key"`
+	Node   string
+	Place  runPlaceVector
+	Tokens hexBytes
+	Token  string `json:",omitempty"`
+}
+
+type runInputsVector struct {
+	Why       string `json:",omitempty"`
+	Token     string
+	Place     runPlaceVector
+	Box       hexBytes
+	Plaintext hexBytes `json:",omitempty"`
+}
+
+type runPlaceVector struct{ Run, Organization, Agent, Profile string }
 
 type profileVector struct {
 	Why                          string `json:",omitempty"`
@@ -347,6 +380,83 @@ func TestVectorsOfProfiles(t *testing.T) {
 
 func (v profileVector) dek() DEK {
 	return DEK{hide(v.DEK)}
+}
+
+func TestVectorsOfRunKeys(t *testing.T) {
+	all := readVectors(t)
+	for _, v := range all.RunKeys {
+		keys, err := ParseRunKeys([]byte(v.Text))
+		if err != nil || len(keys) != len(v.Keys) {
+			t.Fatalf("%d keys, %v, want %d", len(keys), err, len(v.Keys))
+		}
+		for i, want := range v.Keys {
+			k := keys[i]
+			if k.ID().String() != want.ID || k.Created().Unix() != want.Created || !bytes.Equal(k.bytes(), want.Seed) || !bytes.Equal(k.Public().Bytes(), want.Public) {
+				t.Errorf("key %s of %d is another than was written", k.ID(), k.Created().Unix())
+			}
+		}
+	}
+	for _, v := range all.BadRunKeys {
+		if _, err := ParseRunKeys([]byte(v.Text)); err == nil {
+			t.Errorf("%s: accepted", v.Why)
+		}
+	}
+}
+
+func TestVectorsOfRunTokens(t *testing.T) {
+	all := readVectors(t)
+	for _, v := range all.RunTokens {
+		if tok, err := v.open(t); err != nil || tok.Reveal() != v.Token {
+			t.Errorf("%s: %v, or another token", v.Why, err)
+		}
+	}
+	for _, v := range all.BadRunTokens {
+		if _, err := v.open(t); !errors.Is(err, ErrOpen) {
+			t.Errorf("%s: %v, want ErrOpen", v.Why, err)
+		}
+	}
+}
+
+// open opens the token that is sealed to the vector's node.
+func (v runTokenVector) open(t *testing.T) (AuthToken, error) {
+	t.Helper()
+	keys, err := ParseRunKeys([]byte(v.RunKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := SplitRunTokens(v.Tokens)
+	if err != nil {
+		return AuthToken{}, err
+	}
+	for _, s := range tokens {
+		if s.Node == v.Node {
+			return keys[0].OpenRunToken(v.Node, RunPlace(v.Place), s.Sealed)
+		}
+	}
+	return AuthToken{}, ErrOpen
+}
+
+func TestVectorsOfRunInputs(t *testing.T) {
+	all := readVectors(t)
+	for _, v := range all.RunInputs {
+		if got, err := v.open(t); err != nil || !bytes.Equal(got, v.Plaintext) {
+			t.Errorf("%q, %v, want %q", got, err, v.Plaintext)
+		}
+	}
+	for _, v := range all.BadRunInputs {
+		if _, err := v.open(t); !errors.Is(err, ErrOpen) {
+			t.Errorf("%s: %v, want ErrOpen", v.Why, err)
+		}
+	}
+}
+
+func (v runInputsVector) open(t *testing.T) ([]byte, error) {
+	t.Helper()
+	tok, err := ParseAuthToken(v.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return OpenRunInputs(tok, RunPlace(v.Place), v.Box)
 }
 
 // The reader shares no code, no library and no language with this package.
