@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads Keyward's formats as docs/formats.md describes them, and checks the
 test vectors. It is independent of the server: Python's standard library for
-HMAC and SHA-2, and its own AES and GHASH. It is slow and not constant-time; it
+HMAC, SHA-2 and SHA-3, and its own AES, GHASH, P-256 and ML-KEM-768. It is slow and not constant-time; it
 is for checking, and for the day on which the server is gone and the data is
 not.
 
@@ -315,6 +315,276 @@ def parse_refresh_token(text, family_key):
     return raw[1:17], struct.unpack(">I", raw[17:21])[0]
 
 
+# --- P-256 ------------------------------------------------------------------
+
+P = 2**256 - 2**224 + 2**192 + 2**96 - 1
+N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+G = (0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+     0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5)
+
+
+def add_points(p, q):
+    if p is None or q is None:
+        return p or q
+    if p[0] == q[0]:
+        if (p[1] + q[1]) % P == 0:
+            return None
+        slope = (3 * p[0] ** 2 - 3) * pow(2 * p[1], -1, P)
+    else:
+        slope = (q[1] - p[1]) * pow(q[0] - p[0], -1, P)
+    x = (slope ** 2 - p[0] - q[0]) % P
+    return x, (slope * (p[0] - x) - p[1]) % P
+
+
+def multiply(k, p):
+    out = None
+    for bit in f"{k:b}":
+        out = add_points(out, out)
+        if bit == "1":
+            out = add_points(out, p)
+    return out
+
+
+def read_point(b):
+    x, y = int.from_bytes(b[1:33], "big"), int.from_bytes(b[33:], "big")
+    if len(b) != 65 or b[0] != 4 or x >= P or y >= P or (y * y - x ** 3 + 3 * x - B) % P:
+        raise Refused("point")
+    return x, y
+
+
+def write_point(p):
+    return b"\x04" + p[0].to_bytes(32, "big") + p[1].to_bytes(32, "big")
+
+
+# --- ML-KEM-768 (FIPS 203) --------------------------------------------------
+
+Q, K, DU, DV = 3329, 3, 10, 4
+
+
+def reversed7(i):
+    return int(f"{i:07b}"[::-1], 2)
+
+
+ZETAS = [pow(17, reversed7(i), Q) for i in range(128)]
+GAMMAS = [pow(17, 2 * reversed7(i) + 1, Q) for i in range(128)]
+
+
+def ntt(f):
+    f, i, step = list(f), 1, 128
+    while step >= 2:
+        for start in range(0, 256, 2 * step):
+            for j in range(start, start + step):
+                t = ZETAS[i] * f[j + step] % Q
+                f[j], f[j + step] = (f[j] + t) % Q, (f[j] - t) % Q
+            i += 1
+        step //= 2
+    return f
+
+
+def inverse_ntt(f):
+    f, i, step = list(f), 127, 2
+    while step <= 128:
+        for start in range(0, 256, 2 * step):
+            for j in range(start, start + step):
+                f[j], f[j + step] = (f[j] + f[j + step]) % Q, ZETAS[i] * (f[j + step] - f[j]) % Q
+            i -= 1
+        step *= 2
+    return [x * 3303 % Q for x in f]  # 1/128
+
+
+def times(f, g):
+    out = []
+    for i in range(128):
+        a, b, c, d = f[2 * i], f[2 * i + 1], g[2 * i], g[2 * i + 1]
+        out += [(a * c + b * d * GAMMAS[i]) % Q, (a * d + b * c) % Q]
+    return out
+
+
+def plus(f, g):
+    return [(a + b) % Q for a, b in zip(f, g)]
+
+
+def dot(fs, gs):
+    out = [0] * 256
+    for f, g in zip(fs, gs):
+        out = plus(out, times(f, g))
+    return out
+
+
+def encode(f, d):
+    return sum(x << d * i for i, x in enumerate(f)).to_bytes(32 * d, "little")
+
+
+def decode(b, d):
+    n = int.from_bytes(b, "little")
+    return [n >> d * i & (1 << d) - 1 for i in range(256)]
+
+
+def compress(f, d):
+    return [((x << d + 1) + Q) // (2 * Q) % (1 << d) for x in f]
+
+
+def decompress(f, d):
+    return [(2 * x * Q + (1 << d)) >> d + 1 for x in f]
+
+
+def pieces(b, size):
+    return [b[i:i + size] for i in range(0, len(b), size)]
+
+
+def sample_ntt(seed):
+    stream, out, i = hashlib.shake_128(seed).digest(1536), [], 0
+    while len(out) < 256:
+        a, b, c = stream[i:i + 3]
+        out += [x for x in (a + 256 * (b % 16), b // 16 + 16 * c) if x < Q]
+        i += 3
+    return out[:256]
+
+
+def sample_noise(seed, n):
+    bits = int.from_bytes(hashlib.shake_256(seed + bytes([n])).digest(128), "little")
+    out = []
+    for i in range(256):
+        nibble = bits >> 4 * i & 15
+        out.append(((nibble & 1) + (nibble >> 1 & 1) - (nibble >> 2 & 1) - (nibble >> 3)) % Q)
+    return out
+
+
+def matrix(rho):
+    return [[sample_ntt(rho + bytes([j, i])) for j in range(K)] for i in range(K)]
+
+
+def mlkem_key(seed):
+    """Returns the encapsulation key and the secret vector."""
+    both = hashlib.sha3_512(seed[:32] + bytes([K])).digest()
+    rho, sigma = both[:32], both[32:]
+    a = matrix(rho)
+    s = [ntt(sample_noise(sigma, i)) for i in range(K)]
+    e = [ntt(sample_noise(sigma, K + i)) for i in range(K)]
+    t = [plus(dot(a[i], s), e[i]) for i in range(K)]
+    return b"".join(encode(f, 12) for f in t) + rho, s
+
+
+def mlkem_encrypt(public, m, r):
+    t, a = [decode(b, 12) for b in pieces(public[:1152], 384)], matrix(public[1152:])
+    y = [ntt(sample_noise(r, i)) for i in range(K)]
+    u = [plus(inverse_ntt(dot([a[j][i] for j in range(K)], y)), sample_noise(r, K + i)) for i in range(K)]
+    v = plus(plus(inverse_ntt(dot(t, y)), sample_noise(r, 2 * K)), decompress(decode(m, 1), 1))
+    return b"".join(encode(compress(f, DU), DU) for f in u) + encode(compress(v, DV), DV)
+
+
+def mlkem_decapsulate(seed, ciphertext):
+    public, s = mlkem_key(seed)
+    u = [ntt(decompress(decode(b, DU), DU)) for b in pieces(ciphertext[:32 * DU * K], 32 * DU)]
+    v = decompress(decode(ciphertext[32 * DU * K:], DV), DV)
+    m = encode(compress([(a - b) % Q for a, b in zip(v, inverse_ntt(dot(s, u)))], 1), 1)
+    both = hashlib.sha3_512(m + hashlib.sha3_256(public).digest()).digest()
+    if mlkem_encrypt(public, m, both[32:]) != ciphertext:
+        return hashlib.shake_256(seed[32:] + ciphertext).digest(32)
+    return both[:32]
+
+
+# --- run keys ---------------------------------------------------------------
+
+SUITE = b"HPKE" + bytes.fromhex("005000030002")  # MLKEM768-P256, HKDF-SHA-512, AES-256-GCM
+
+
+def run_key_halves(seed):
+    """Returns the seed of ML-KEM, the scalar of P-256, and the public half."""
+    stream = hashlib.shake_256(seed).digest(64 + 32 * 16)
+    scalars = [int.from_bytes(b, "big") for b in pieces(stream[64:], 32)]
+    scalar = next(n for n in scalars if 0 < n < N)
+    return stream[:64], scalar, mlkem_key(stream[:64])[0] + write_point(multiply(scalar, G))
+
+
+def parse_run_keys(text):
+    """Returns a list of ID, time and seed."""
+    keys = []
+    for line in text.split("\n"):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 4 or words[0] != "kwrun1":
+            raise Refused("form")
+        id_, created, b64 = words[1:]
+        if not re.fullmatch("0|[1-9][0-9]*", created) or int(created) > 1 << 34:
+            raise Refused("time")
+        seed = decode64(b64, base64.b64decode, base64.b64encode)
+        if len(seed) != 32 or run_key_id(run_key_halves(seed)[2]).hex() != id_:
+            raise Refused("key or id")
+        if id_ in [k[0] for k in keys]:
+            raise Refused("twice")
+        keys.append((id_, int(created), seed))
+    if not keys:
+        raise Refused("empty")
+    return keys
+
+
+def run_key_id(public):
+    return hashlib.sha256(tuple_(b"run-key", public)).digest()[:8]
+
+
+def split_tuple(b):
+    if len(b) < 4:
+        raise Refused("tuple")
+    count, at, out = struct.unpack(">I", b[:4])[0], 4, []
+    for _ in range(count):
+        if len(b) - at < 4:
+            raise Refused("tuple")
+        length = struct.unpack(">I", b[at:at + 4])[0]
+        at += 4 + length
+        if at > len(b):
+            raise Refused("tuple")
+        out.append(b[at - length:at])
+    if at != len(b):
+        raise Refused("tuple")
+    return out
+
+
+def hpke_open(seed, enc, info, ciphertext):
+    mlkem_seed, scalar, public = run_key_halves(seed)
+    point = read_point(enc[1088:])
+    shared = hashlib.sha3_256(mlkem_decapsulate(mlkem_seed, enc[:1088]) + multiply(scalar, point)[0].to_bytes(32, "big")
+                              + enc[1088:] + public[1184:] + b"MLKEM768-P256").digest()
+
+    def labeled_extract(salt, label, ikm):
+        return extract(b"HPKE-v1" + SUITE + label + ikm, salt)
+
+    def labeled_expand(prk, label, info, length):
+        return expand(prk, struct.pack(">H", length) + b"HPKE-v1" + SUITE + label + info, length)
+
+    context = b"\0" + labeled_extract(b"", b"psk_id_hash", b"") + labeled_extract(b"", b"info_hash", info)
+    secret = labeled_extract(shared, b"secret", b"")
+    nonce = labeled_expand(secret, b"base_nonce", context, 12)
+    return gcm_open(labeled_expand(secret, b"key", context, 32), nonce + ciphertext, b"")
+
+
+def open_run_token(key, node, place, tokens):
+    """Returns the token's text."""
+    id_, _, seed = key
+    label, *parts = split_tuple(tokens)
+    if label != b"run-tokens" or len(parts) % 2:
+        raise Refused("tokens")
+    for name, sealed in zip(parts[::2], parts[1::2]):
+        if name != node.encode():
+            continue
+        if len(sealed) != 1223 or sealed[0] != FORMAT or sealed[1:9].hex() != id_:
+            raise Refused("form")
+        info = tuple_(b"run-token", bytes([FORMAT]), name, sealed[1:9],
+                      *(place[p].encode() for p in ("run", "organization", "agent", "profile")))
+        text = base64.urlsafe_b64encode(hpke_open(seed, sealed[9:1162], info, sealed[1162:])).decode()
+        parse_token(text)
+        return text
+    raise Refused("node")
+
+
+def open_run_inputs(token, place, box):
+    context = [place[p].encode() for p in ("organization", "agent", "run")]
+    key = expand(extract(parse_token(token)[1], b""), tuple_(b"run-inputs-key", *context), 32)
+    return open_box(key, b"run-inputs", 0, box, context)
+
+
 # --- the vectors ------------------------------------------------------------
 
 def main(path):
@@ -420,6 +690,29 @@ def main(path):
         good("refresh token", [family.hex(), number], [v["family"], v["number"]])
     for v in vectors["bad_refresh_tokens"]:
         bad(v["why"], parse_refresh_token, v["text"], bytes.fromhex(v["family_key"]))
+
+    for v in vectors["run_keys"]:
+        keys = parse_run_keys(v["text"])
+        good("run keys", [[i, c, s.hex(), run_key_halves(s)[2].hex()] for i, c, s in keys],
+             [[k["id"], k["created"], k["seed"], k["public"]] for k in v["keys"]])
+    for v in vectors["bad_run_keys"]:
+        bad(v["why"], parse_run_keys, v["text"])
+
+    def read_run_token(v):
+        return open_run_token(parse_run_keys(v["run_key"])[0], v["node"], v["place"], bytes.fromhex(v["tokens"]))
+
+    for v in vectors["run_tokens"]:
+        good("run token", read_run_token(v), v["token"])
+    for v in vectors["bad_run_tokens"]:
+        bad(v["why"], read_run_token, v)
+
+    def read_run_inputs(v):
+        return open_run_inputs(v["token"], v["place"], bytes.fromhex(v["box"]))
+
+    for v in vectors["run_inputs"]:
+        good("run inputs", read_run_inputs(v).hex(), v["plaintext"])
+    for v in vectors["bad_run_inputs"]:
+        bad(v["why"], read_run_inputs, v)
 
     two = vectors["two_keys"]
     label, context = two["label"].encode(), unhex(two["context"])
