@@ -1,5 +1,6 @@
 // Package node knows which servers are running on a database: this one tells
-// the others that it is there, and which of the root key's versions it holds.
+// the others that it is there, which of the root key's versions it holds, and
+// with which run key they seal to it.
 //
 // Its laws:
 //
@@ -45,6 +46,7 @@ type Node struct {
 	SeenAt       time.Time
 	RootVersions map[uint32]string // the versions of the root key that it holds, with their ids
 	RootActive   uint32            // the one that it writes with
+	RunKey       []byte            // the public half of its run key; empty: it has told of none
 }
 
 // Fleet is this server among the others.
@@ -58,7 +60,8 @@ type Fleet struct {
 	mu      sync.Mutex
 	id      string // "": not registered
 	started time.Time
-	told    string // what the last heartbeat said of the root key
+	told    string // what the last heartbeat said of the keys
+	runKey  []byte
 	heard   map[string]pulseOf
 }
 
@@ -89,6 +92,18 @@ func (f *Fleet) Register(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("register this server: %w", err)
 		}
+	}
+	return f.beat(ctx)
+}
+
+// Announce tells the others the public half of this server's run key: from now
+// on, if it is registered, else when it registers.
+func (f *Fleet) Announce(ctx context.Context, runKey []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.runKey = runKey
+	if f.id == "" {
+		return nil
 	}
 	return f.beat(ctx)
 }
@@ -167,12 +182,12 @@ func (f *Fleet) Beat(ctx context.Context) error {
 // beat writes the whole row. Nothing in it comes from what was there before, so
 // a row that was changed behind our back, or taken away, is itself again.
 func (f *Fleet) beat(ctx context.Context) error {
-	n := Node{ID: f.id, Host: f.Host, StartedAt: f.started, SeenAt: f.Now(), RootVersions: map[uint32]string{}, RootActive: f.Root.Active()}
+	n := Node{ID: f.id, Host: f.Host, StartedAt: f.started, SeenAt: f.Now(), RootVersions: map[uint32]string{}, RootActive: f.Root.Active(), RunKey: f.runKey}
 	for _, version := range f.Root.Versions() {
 		n.RootVersions[version] = f.Root.ID(version)
 	}
 	held := writeVersions(n.RootVersions)
-	told := fmt.Sprint(held, " ", n.RootActive)
+	told := fmt.Sprintf("%s %d %x", held, n.RootActive, n.RunKey)
 	if told == f.told && !f.DB.Shared() {
 		return nil // nobody else is there to hear it
 	}
@@ -180,13 +195,13 @@ func (f *Fleet) beat(ctx context.Context) error {
 	err := f.DB.Tx(ctx, func(tx *db.Tx) error {
 		// seen_at rises at each heartbeat, also when the clock is set back.
 		_, err := tx.Exec(ctx, `
-			INSERT INTO nodes (id, host, started_at, seen_at, root_versions, root_active, root_version, tag)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+			INSERT INTO nodes (id, host, started_at, seen_at, root_versions, root_active, run_key, root_version, tag)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 			ON CONFLICT (id) DO UPDATE SET host = excluded.host, started_at = excluded.started_at,
 			  seen_at = CASE WHEN nodes.seen_at < excluded.seen_at THEN excluded.seen_at ELSE nodes.seen_at + 1 END,
 			  root_versions = excluded.root_versions, root_active = excluded.root_active,
-			  root_version = excluded.root_version, tag = excluded.tag`,
-			n.ID, n.Host, db.Micros(n.StartedAt), db.Micros(n.SeenAt), held, n.RootActive, version, tag)
+			  run_key = excluded.run_key, root_version = excluded.root_version, tag = excluded.tag`,
+			n.ID, n.Host, db.Micros(n.StartedAt), db.Micros(n.SeenAt), held, n.RootActive, n.RunKey, version, tag)
 		return err
 	})
 	if err != nil {
@@ -293,12 +308,17 @@ type row struct {
 	tag     []byte
 }
 
-// fields is what the tag of n's row vouches for.
+// fields is what the tag of n's row vouches for. That of a server without a run
+// key is as it was when there were none.
 func (n Node) fields() [][]byte {
-	return [][]byte{
+	fields := [][]byte{
 		seal.Text(n.ID), seal.Text(n.Host), seal.Int(db.Micros(n.StartedAt)),
 		seal.Text(writeVersions(n.RootVersions)), seal.Uint(uint64(n.RootActive)),
 	}
+	if len(n.RunKey) > 0 {
+		fields = append(fields, n.RunKey)
+	}
+	return fields
 }
 
 func (f *Fleet) check(r row) error {
@@ -310,7 +330,7 @@ func (f *Fleet) check(r row) error {
 
 // read returns all rows. It checks no tags.
 func (f *Fleet) read(ctx context.Context) ([]row, error) {
-	rows, err := f.DB.Query(ctx, `SELECT id, host, started_at, seen_at, root_versions, root_active, root_version, tag FROM nodes ORDER BY id`)
+	rows, err := f.DB.Query(ctx, `SELECT id, host, started_at, seen_at, root_versions, root_active, run_key, root_version, tag FROM nodes ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("read the servers: %w", err)
 	}
@@ -320,7 +340,7 @@ func (f *Fleet) read(ctx context.Context) ([]row, error) {
 		var r row
 		var started, seen int64
 		var held string
-		if err := rows.Scan(&r.ID, &r.Host, &started, &seen, &held, &r.RootActive, &r.version, &r.tag); err != nil {
+		if err := rows.Scan(&r.ID, &r.Host, &started, &seen, &held, &r.RootActive, &r.RunKey, &r.version, &r.tag); err != nil {
 			return nil, fmt.Errorf("read the servers: %w", err)
 		}
 		r.StartedAt, r.SeenAt, r.RootVersions = db.Time(started), db.Time(seen), readVersions(held)

@@ -262,17 +262,55 @@ func TestAServerTellsWhatItHoldsOfTheRootKey(t *testing.T) {
 	})
 }
 
+func TestAServerTellsWithWhatOthersSealToIt(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		root, _ := seal.NewRoot()
+		f := &node.Fleet{DB: d, Root: root, Host: "a", Now: newClock("2026-01-02 03:04:05").now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+		tells := func(want string) {
+			t.Helper()
+			live, err := f.Live(t.Context())
+			if err != nil || len(live) != 1 || string(live[0].RunKey) != want {
+				t.Errorf("%+v, %v, want one with the run key %q", live, err, want)
+			}
+		}
+		announce := func(key string) {
+			t.Helper()
+			if err := f.Announce(t.Context(), []byte(key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		announce("first") // before it is registered
+		if err := f.Register(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		tells("first")
+		announce("second")
+		tells("second")
+		beat(t, f)
+		tells("second")
+		if _, err := f.Reseal(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+		tells("second")
+	})
+}
+
 func TestARowThatWasChangedIsNotBelieved(t *testing.T) {
 	d := shared(t)
 	root, _ := seal.NewRoot()
 	c := newClock("2026-01-02 03:04:05")
 	a, b := join(t, d, ring(t, root), "a", c), join(t, d, ring(t, root), "b", c)
+	if err := b.Announce(t.Context(), []byte("public half")); err != nil {
+		t.Fatal(err)
+	}
 	for _, change := range []string{
 		`UPDATE nodes SET root_active = 2 WHERE id = $1`,
 		`UPDATE nodes SET root_versions = root_versions || ' 2:00' WHERE id = $1`,
 		`UPDATE nodes SET root_versions = '01' || root_versions WHERE id = $1`,
 		`UPDATE nodes SET host = 'c' WHERE id = $1`,
 		`UPDATE nodes SET started_at = started_at + 1 WHERE id = $1`,
+		`UPDATE nodes SET run_key = run_key || run_key WHERE id = $1`,
+		`UPDATE nodes SET run_key = '' WHERE id = $1`,
 	} {
 		run(t, d, change, b.ID())
 		if _, err := a.Live(t.Context()); !errors.Is(err, seal.ErrTag) || !strings.Contains(err.Error(), b.ID()) {
