@@ -22,6 +22,7 @@ import (
 // The names in the folder.
 const (
 	RootKeyFile   = "root.key"
+	RunKeyFile    = "run.key" // in no backup: what it held is to be gone for ever
 	SetupCodeFile = "setup.code"
 
 	databaseFile = "keyward.db"

@@ -172,7 +172,7 @@ func TestOnlyOneHasTheLock(t *testing.T) {
 func TestNobodyWritesWithoutTheLock(t *testing.T) {
 	f := mustOpen(t, t.TempDir())
 	_, listen := f.ListenControl()
-	for _, err := range []error{f.Write("x", nil), f.Create("x", nil), f.Remove("x"), f.Announce("x"), listen} {
+	for _, err := range []error{f.Write("x", nil), f.Create("x", nil), f.Supersede("x", nil), f.Remove("x"), f.Announce("x"), listen} {
 		wantError(t, err, "without its lock")
 	}
 }
@@ -206,6 +206,47 @@ func TestASecretFileIsForItsOwnerAlone(t *testing.T) {
 	}
 	if text, err := f.Read("setup.code"); err != nil || string(text) != "four" {
 		t.Errorf("read %q, %v", text, err)
+	}
+}
+
+func TestWhatASupersededFileHeldIsOverwritten(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	f := mustLock(t, t.TempDir())
+	if err := f.Supersede(RunKeyFile, []byte("one and two")); err != nil {
+		t.Fatal(err)
+	}
+	// A second name for the file shows what becomes of its blocks.
+	kept := filepath.Join(t.TempDir(), "kept")
+	if err := os.Link(filepath.Join(f.Path(), RunKeyFile), kept); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Supersede(RunKeyFile, []byte("two")); err != nil {
+		t.Fatal(err)
+	}
+	wantMode(t, filepath.Join(f.Path(), RunKeyFile), 0o600)
+	if text, err := f.Read(RunKeyFile); err != nil || string(text) != "two" {
+		t.Errorf("read %q, %v", text, err)
+	}
+	if old, err := os.ReadFile(kept); err != nil || string(old) != strings.Repeat("\x00", 11) {
+		t.Errorf("of the old file %q is left, %v", old, err)
+	}
+	wantNames(t, f.Path(), ".gitignore", "lock", RunKeyFile)
+}
+
+func TestALinkIsNotSuperseded(t *testing.T) {
+	f := mustLock(t, t.TempDir())
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.WriteFile(elsewhere, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(f.Path(), RunKeyFile)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Supersede(RunKeyFile, []byte("two")); err == nil {
+		t.Error("a link was followed")
+	}
+	if text, err := os.ReadFile(elsewhere); err != nil || string(text) != "mine" {
+		t.Errorf("what it led to holds %q, %v", text, err)
 	}
 }
 

@@ -24,6 +24,34 @@ func (f *Folder) Write(name string, secret []byte) error {
 	return f.put(name, secret)
 }
 
+// Supersede is Write for a file whose older content nobody may ever read again:
+// when the new one is on the disk, the blocks of the old one are overwritten. A
+// disk or a file system that never writes in place keeps them for a while.
+func (f *Folder) Supersede(name string, secret []byte) (err error) {
+	if err := f.held(); err != nil {
+		return err
+	}
+	old, err := os.OpenFile(f.at(name), os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.put(name, secret)
+	} else if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, old.Close()) }()
+	if err := f.put(name, secret); err != nil {
+		return err
+	}
+	info, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := old.Write(make([]byte, info.Size())); err != nil {
+		return fmt.Errorf("overwrite what %s held: %w", f.at(name), err)
+	}
+	f.did("overwritten")
+	return old.Sync()
+}
+
 // Create is Write for a file that must not be there yet: then the error is
 // fs.ErrExist.
 func (f *Folder) Create(name string, secret []byte) error {
