@@ -25,10 +25,9 @@ const challenge = `Bearer realm="keyward"`
 // operations and for raw handlers. What the caller may not read, the operator
 // reads in the log.
 func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
-	f := fault.Of(err)
+	f, status := a.Report(w, r, err)
 	h := w.Header()
-	id, status := h.Get(requestIDHeader), fault.Status(f.Kind)
-	a.log(r, f, id, status)
+	id := h.Get(requestIDHeader)
 
 	answer := errorAnswer{client.Error{
 		Code: f.Code, Message: f.Message, Status: status, RequestID: id, Details: f.Details,
@@ -55,6 +54,15 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
+}
+
+// Report logs err as the failure of r and returns what its caller may be told of
+// it: for pages, whose failures are pages.
+func (a *API) Report(w http.ResponseWriter, r *http.Request, err error) (f *fault.Fault, status int) {
+	f = fault.Of(err)
+	status = fault.Status(f.Kind)
+	a.log(r, f, w.Header().Get(requestIDHeader), status)
+	return f, status
 }
 
 func (a *API) log(r *http.Request, f *fault.Fault, id string, status int) {

@@ -46,6 +46,7 @@ func (s *server) handler() *api.API {
 	v1.RegisterAudit(a, s.audit)
 	v1.RegisterOperator(a, s.accounts)
 	profiles.Register(a, s.vault, s.runs, func(id string) string { return s.url + "/runs/" + id })
+	dashboard.Register(a, s.pages())
 	s.registerRest(a)
 	return a
 }
@@ -67,7 +68,7 @@ type status struct {
 	Status string `json:"status"`
 }
 
-// registerRest adds what is no call of the API: probes, pages, public keys.
+// registerRest adds what is no call of the API: probes and public keys.
 func (s *server) registerRest(a *api.API) {
 	const tag = "Server"
 	json := func(status int, body any) api.Answer {
@@ -106,10 +107,6 @@ func (s *server) registerRest(a *api.API) {
 	if s.metrics != nil && s.Config.MetricsAddr == "" {
 		a.Raw(api.Operation{Method: http.MethodGet, Path: "/metrics"}, s.metrics.Handler())
 	}
-	pages := dashboard.Pages{URL: func() string { return s.url }}
-	a.Raw(api.Operation{Method: http.MethodGet, Path: "/{$}"}, http.HandlerFunc(pages.Home))
-	a.Raw(api.Operation{Method: http.MethodGet, Path: "/runs/{id}"}, http.HandlerFunc(pages.Run))
-	a.Raw(api.Operation{Method: http.MethodGet, Path: "/style.css"}, http.HandlerFunc(pages.Style))
 }
 
 func writeJSON(w http.ResponseWriter, text []byte) {
