@@ -145,6 +145,7 @@ const (
 	UpdateProfile  Action = "profile.update"
 	RotateToken    Action = "profile.rotate_token"
 	DeleteProfile  Action = "profile.delete"
+	DeleteSession  Action = "profile.delete_session"
 	ReadProfiles   Action = "profile.read"
 	StartRun       Action = "run.start"
 	CancelRun      Action = "run.cancel"
@@ -222,6 +223,7 @@ var rules = map[Action]rule{
 	UpdateProfile:  {member, ProfilesWrite},
 	RotateToken:    {member, ProfilesWrite},
 	DeleteProfile:  {member, ProfilesWrite},
+	DeleteSession:  {member, ProfilesWrite},
 	ReadProfiles:   {member, ProfilesRead},
 	ReadAudit:      {member, AuditRead},
 }

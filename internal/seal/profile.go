@@ -79,6 +79,7 @@ type Manifest struct {
 	Destination                  string
 	SessionRevision              uint64
 	Session                      []byte // its box; nil if there is none
+	SessionDigest                []byte // of a box that is gone and that the MAC was made with; nil otherwise
 	Fields                       []ManifestField
 }
 
@@ -113,7 +114,12 @@ func (m Manifest) tuple() tuple {
 	t := newTuple("manifest").bytes([]byte{format}).
 		text(m.Organization).text(m.Agent).text(m.Profile).
 		number(m.Epoch).number(m.Revision).bytes(Flag(m.KeepSession)).text(m.Destination).
-		number(m.SessionRevision).digest(m.Session)
+		number(m.SessionRevision)
+	if len(m.Session) == 0 {
+		t = t.bytes(m.SessionDigest)
+	} else {
+		t = t.digest(m.Session)
+	}
 	for _, f := range fields {
 		t = t.text(f.Name).number(f.Revision).digest(f.Box)
 	}

@@ -25,7 +25,7 @@ type Opened struct {
 
 	store   *Store
 	profile *profile
-	locator []byte
+	slot    slot
 	at      int64
 }
 
@@ -35,15 +35,25 @@ type Opened struct {
 // somewhere else than when the values were stored: else whoever may edit an
 // agent could collect what its customers trusted it with.
 func (s *Store) Open(ctx context.Context, who access.Caller, agent Agent, token seal.Secret) (*Opened, error) {
+	return s.openFor(ctx, who, agent, seal.SlotOwner, token)
+}
+
+// OpenRun is Open for the run that waited with a token of its own; who is its
+// caller as he was when he started it. No other token is accepted.
+func (s *Store) OpenRun(ctx context.Context, who access.Caller, agent Agent, token seal.Secret) (*Opened, error) {
+	return s.openFor(ctx, who, agent, seal.SlotRun, token)
+}
+
+func (s *Store) openFor(ctx context.Context, who access.Caller, agent Agent, kind seal.SlotKind, token seal.Secret) (*Opened, error) {
 	if err := who.May(access.StartRun); err != nil {
 		return nil, err
 	}
-	p, slot, err := s.open(ctx, who, agent, token)
+	p, slot, err := s.open(ctx, who, agent, kind, token)
 	if err != nil {
 		return nil, err
 	}
 	o := &Opened{ID: p.uid, Name: p.name, KeepSession: p.keepSession,
-		store: s, profile: p, locator: slot.locator, at: db.Micros(s.Now())}
+		store: s, profile: p, slot: slot, at: db.Micros(s.Now())}
 	if p.destination != agent.Destination {
 		o.Close()
 		return nil, ErrAgentChanged.With(fault.Details{"stored_for": p.destination, "now": agent.Destination})
@@ -96,7 +106,7 @@ func (o *Opened) Close() {
 func (o *Opened) Touch(ctx context.Context, tx *db.Tx) error {
 	_, err := tx.Exec(ctx, `UPDATE profiles SET last_used_at = $1 WHERE uid = $2 AND last_used_at < $1`, o.at, o.ID)
 	if err == nil {
-		_, err = tx.Exec(ctx, `UPDATE profile_slots SET last_used_at = $1 WHERE locator = $2 AND last_used_at < $1`, o.at, o.locator)
+		_, err = tx.Exec(ctx, `UPDATE profile_slots SET last_used_at = $1 WHERE locator = $2 AND last_used_at < $1`, o.at, o.slot.locator)
 	}
 	if err != nil {
 		return fmt.Errorf("record the use of an auth profile: %w", err)
@@ -110,7 +120,8 @@ func (o *Opened) Touch(ctx context.Context, tx *db.Tx) error {
 // A session that holds nothing ("", null, {} or []) never takes the place of
 // another, and where the profile keeps no session nothing is saved. It fails
 // with ErrChanged if the profile was changed since it was opened, so that the
-// session belongs to credentials or to a place that are no more.
+// session belongs to credentials or to a place that are no more, or if its
+// session was deleted.
 func (o *Opened) SaveSession(ctx context.Context, session []byte) error {
 	if !o.KeepSession || holdsNothing(session) {
 		return nil
@@ -143,7 +154,7 @@ func holdsNothing(session []byte) bool {
 
 func (o *Opened) saveOnce(ctx context.Context, session []byte) (err error) {
 	next := o.profile.next()
-	next.sessionRevision = next.revision
+	next.sessionRevision, next.forgotten = next.revision, nil
 	next.session, err = next.dek.Seal(next.place(seal.SessionPlace, "", next.sessionRevision), session)
 	if err != nil {
 		return err
@@ -152,6 +163,11 @@ func (o *Opened) saveOnce(ctx context.Context, session []byte) (err error) {
 	err = o.store.DB.Tx(ctx, func(tx *db.Tx) error {
 		if err := advance(ctx, tx, next); err != nil {
 			return err
+		}
+		if n, err := remember(ctx, tx, next.uid); err != nil {
+			return err
+		} else if n > 0 && o.profile.forgotten == nil {
+			return ErrChanged // it was deleted since, and what the run knew of it with it
 		}
 		_, err := tx.Exec(ctx, `
 			INSERT INTO profile_sessions (profile_uid, revision, box) VALUES ($1, $2, $3)
@@ -183,6 +199,8 @@ func (o *Opened) reload(ctx context.Context) error {
 		return ErrChanged
 	case err != nil:
 		return fmt.Errorf("save a session: %w", err)
+	case now.forgotten != nil && !bytes.Equal(now.forgotten, was.forgotten):
+		return ErrChanged
 	case !now.keepSession || now.destination != was.destination || !slices.EqualFunc(now.fields, was.fields, sameValue):
 		return ErrChanged
 	}

@@ -25,6 +25,7 @@ type profile struct {
 	row
 	fields          []field // in order
 	session         []byte  // its box; nil if there is none
+	forgotten       []byte  // the digest of that box, if it was deleted without a token
 	sessionRevision uint64
 }
 
@@ -78,7 +79,7 @@ func (p *profile) manifestOf() seal.Manifest {
 	m := seal.Manifest{
 		Organization: p.organization, Agent: p.agent, Profile: p.uid,
 		Epoch: p.epoch, Revision: p.revision, KeepSession: p.keepSession, Destination: p.destination,
-		SessionRevision: p.sessionRevision, Session: p.session,
+		SessionRevision: p.sessionRevision, Session: p.session, SessionDigest: p.forgotten,
 		Fields: make([]seal.ManifestField, len(p.fields)),
 	}
 	for i, f := range p.fields {
@@ -91,7 +92,7 @@ func (p *profile) manifestOf() seal.Manifest {
 func (p *profile) sign() { p.manifest = p.dek.Manifest(p.manifestOf()) }
 
 func (p *profile) check() error {
-	if p.organizationID != p.organization || p.agentUID != p.agent {
+	if p.organizationID != p.organization || p.agentUID != p.agent || p.session != nil && p.forgotten != nil {
 		return seal.ErrTag
 	}
 	return p.dek.CheckManifest(p.manifestOf(), p.manifest)
@@ -122,6 +123,7 @@ func (r *row) scan(from *sql.Row, before ...any) error {
 
 // slot is the row that a token found.
 type slot struct {
+	kind      seal.SlotKind
 	locator   []byte
 	expiresAt int64
 }
@@ -129,19 +131,24 @@ type slot struct {
 // open returns the profile that token opens for who and agent, with its
 // manifest checked. Every token that opens none takes the same path to the same
 // answer.
-func (s *Store) open(ctx context.Context, who access.Caller, agent Agent, token seal.Secret) (*profile, slot, error) {
+//
+// The kind is what the caller asks for and part of what the key is derived from:
+// a run's token opens nothing where its owner's is asked for, nor the other way
+// round.
+func (s *Store) open(ctx context.Context, who access.Caller, agent Agent, kind seal.SlotKind, token seal.Secret) (*profile, slot, error) {
 	tok, err := seal.ParseAuthToken(string(token.Bytes()))
 	if err != nil {
 		tok = seal.NewAuthToken() // finds nothing
 	}
 	p := &profile{organization: who.OrganizationID, agent: agent.UID}
-	found := slot{locator: tok.Locator()}
-	var slotEpoch int64
+	found := slot{kind: kind, locator: tok.Locator()}
+	var slotEpoch, makerEnds int64
 	var sealed seal.Slot
 	err = p.scan(s.DB.QueryRow(ctx, `
-		SELECT p.uid, s.epoch, s.salt, s.sealed, s.expires_at, `+rowColumns+`
+		SELECT p.uid, s.epoch, s.salt, s.sealed, s.expires_at, COALESCE(m.expires_at, -1), `+rowColumns+`
 		FROM profile_slots s JOIN profiles p ON p.uid = s.profile_uid
-		WHERE s.locator = $1`, found.locator), &p.uid, &slotEpoch, &sealed.Salt, &sealed.Sealed, &found.expiresAt)
+		LEFT JOIN profile_slots m ON m.locator = s.made_by AND m.profile_uid = s.profile_uid
+		WHERE s.locator = $1`, found.locator), &p.uid, &slotEpoch, &sealed.Salt, &sealed.Sealed, &found.expiresAt, &makerEnds)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		_ = s.Root.DummySlot(tok)
@@ -150,14 +157,14 @@ func (s *Store) open(ctx context.Context, who access.Caller, agent Agent, token 
 		return nil, slot{}, fmt.Errorf("find an auth profile: %w", err)
 	}
 
-	p.dek, err = s.Root.OpenSlot(tok, p.slotPlace(uint64(slotEpoch), found.expiresAt), sealed)
+	p.dek, err = s.Root.OpenSlot(tok, p.slotPlace(kind, uint64(slotEpoch), found.expiresAt), sealed)
 	switch {
 	case errors.Is(err, seal.ErrOpen):
 		return nil, slot{}, ErrToken
 	case err != nil:
 		return nil, slot{}, p.broken(err)
 	}
-	if found.expiresAt != 0 && !s.Now().Before(db.Time(found.expiresAt)) {
+	if now := s.Now(); over(found.expiresAt, now) || kind == seal.SlotRun && (makerEnds == noMaker || over(makerEnds, now)) {
 		p.dek.Clear()
 		return nil, slot{}, ErrToken
 	}
@@ -171,8 +178,15 @@ func (s *Store) open(ctx context.Context, who access.Caller, agent Agent, token 
 	return p, found, nil
 }
 
-func (p *profile) slotPlace(epoch uint64, expiresAt int64) seal.SlotPlace {
-	return seal.SlotPlace{Kind: seal.SlotOwner, Organization: p.organization, Agent: p.agent, Profile: p.uid,
+// noMaker says that the slot is gone whose token made a run's.
+const noMaker = -1
+
+func over(expiresAt int64, now time.Time) bool {
+	return expiresAt != 0 && !now.Before(db.Time(expiresAt))
+}
+
+func (p *profile) slotPlace(kind seal.SlotKind, epoch uint64, expiresAt int64) seal.SlotPlace {
+	return seal.SlotPlace{Kind: kind, Organization: p.organization, Agent: p.agent, Profile: p.uid,
 		Epoch: epoch, ExpiresAt: expiresAt}
 }
 
@@ -206,15 +220,21 @@ func (s *Store) readRow(ctx context.Context, p *profile) error {
 	return p.scan(s.DB.QueryRow(ctx, `SELECT `+rowColumns+` FROM profiles p WHERE p.uid = $1`, p.uid))
 }
 
-// sessionPosition tells a session from a value among the boxes.
-const sessionPosition = -1
+// These tell a session, and what is left of one that was deleted, from a value
+// among the boxes.
+const (
+	sessionPosition   = -1
+	forgottenPosition = -2
+)
 
 func (s *Store) readBoxes(ctx context.Context, p *profile) error {
-	p.fields, p.session, p.sessionRevision = nil, nil, 0
+	p.fields, p.session, p.forgotten, p.sessionRevision = nil, nil, nil, 0
 	rows, err := s.DB.Query(ctx, `
 		SELECT name, position, revision, box FROM profile_values WHERE profile_uid = $1
 		UNION ALL
-		SELECT '', -1, revision, box FROM profile_sessions WHERE profile_uid = $1`, p.uid)
+		SELECT '', -1, revision, box FROM profile_sessions WHERE profile_uid = $1
+		UNION ALL
+		SELECT '', -2, revision, box FROM profile_forgotten WHERE profile_uid = $1`, p.uid)
 	if err != nil {
 		return err
 	}
@@ -225,9 +245,15 @@ func (s *Store) readBoxes(ctx context.Context, p *profile) error {
 		if err := rows.Scan(&f.name, &f.position, &revision, &f.box); err != nil {
 			return err
 		}
-		if f.revision = uint64(revision); f.position == sessionPosition {
+		f.revision = uint64(revision)
+		switch f.position {
+		case sessionPosition:
 			p.session, p.sessionRevision = f.box, f.revision
-		} else {
+		case forgottenPosition:
+			// One that does not open fits no manifest.
+			p.forgotten, _ = s.Root.Open(seal.AtRest, f.box, p.forgottenAt(f.revision)...)
+			p.sessionRevision = f.revision
+		default:
 			p.fields = append(p.fields, f)
 		}
 	}

@@ -44,7 +44,7 @@ var errInGrace = fault.Field("auth_token", "was rotated already and is in its gr
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
 
 func (s *Store) rotateOnce(ctx context.Context, who access.Caller, agent Agent, token seal.Secret, grace time.Duration) (seal.AuthToken, error) {
-	p, old, err := s.open(ctx, who, agent, token)
+	p, old, err := s.open(ctx, who, agent, seal.SlotOwner, token)
 	if err != nil {
 		return seal.AuthToken{}, err
 	}
@@ -57,12 +57,12 @@ func (s *Store) rotateOnce(ctx context.Context, who access.Caller, agent Agent, 
 		return seal.AuthToken{}, err
 	}
 	tok, now := seal.NewAuthToken(), s.Now()
-	fresh, err := s.Root.SealSlot(tok, p.slotPlace(p.epoch, 0), p.dek)
+	fresh, err := s.Root.SealSlot(tok, p.slotPlace(seal.SlotOwner, p.epoch, 0), p.dek)
 	if err != nil {
 		return seal.AuthToken{}, err
 	}
 	old.expiresAt = db.Micros(now.Add(grace))
-	ending, err := s.Root.SealSlot(oldToken, p.slotPlace(p.epoch, old.expiresAt), p.dek)
+	ending, err := s.Root.SealSlot(oldToken, p.slotPlace(seal.SlotOwner, p.epoch, old.expiresAt), p.dek)
 	if err != nil {
 		return seal.AuthToken{}, err
 	}
@@ -86,7 +86,7 @@ func (s *Store) rotateOnce(ctx context.Context, who access.Caller, agent Agent, 
 		if err != nil {
 			return err
 		}
-		return insertSlot(ctx, tx, p, tok, fresh, db.Micros(now))
+		return insertSlot(ctx, tx, p.uid, newSlot{seal.SlotOwner, p.epoch, tok.Locator(), fresh, 0, nil}, db.Micros(now))
 	})
 	if err != nil {
 		return seal.AuthToken{}, err
@@ -95,8 +95,9 @@ func (s *Store) rotateOnce(ctx context.Context, who access.Caller, agent Agent, 
 	return tok, nil
 }
 
+// endTokens ends every token of p, those of runs that wait too.
 func endTokens(ctx context.Context, tx *db.Tx, p *profile) error {
-	_, err := tx.Exec(ctx, `DELETE FROM profile_slots WHERE profile_uid = $1 AND kind = $2`, p.uid, string(seal.SlotOwner))
+	_, err := tx.Exec(ctx, `DELETE FROM profile_slots WHERE profile_uid = $1`, p.uid)
 	return err
 }
 
@@ -124,10 +125,14 @@ func endToken(ctx context.Context, tx *db.Tx, p *profile, old slot, ending seal.
 // Purge removes up to limit slots whose time is over, and says how many. Their
 // tokens open nothing already.
 func (s *Store) Purge(ctx context.Context, limit int) (removed int, err error) {
+	// With a slot go those of the runs that its token has started.
+	const expired = `SELECT locator FROM profile_slots WHERE expires_at <> 0 AND expires_at <= $1 ORDER BY expires_at, locator LIMIT $2`
+	now := db.Micros(s.Now())
 	err = s.DB.Tx(ctx, func(tx *db.Tx) error {
-		n, err := tx.Exec(ctx, `DELETE FROM profile_slots WHERE locator IN (
-			SELECT locator FROM profile_slots WHERE expires_at <> 0 AND expires_at <= $1 LIMIT $2)`,
-			db.Micros(s.Now()), limit)
+		if _, err := tx.Exec(ctx, `DELETE FROM profile_slots WHERE kind = 'run' AND made_by IN (`+expired+`)`, now, limit); err != nil {
+			return err
+		}
+		n, err := tx.Exec(ctx, `DELETE FROM profile_slots WHERE locator IN (`+expired+`)`, now, limit)
 		removed = int(n)
 		return err
 	})
@@ -141,9 +146,21 @@ func (s *Store) Purge(ctx context.Context, limit int) (removed int, err error) {
 }
 
 // Reseal renews the server's layer of up to limit slots that are under another
-// root key than the active one, and says how many. Zero without an error means
-// that none is left. No token is needed for it.
+// root key than the active one, and of what is left of sessions, and says of how
+// many. Zero without an error means that none is left. No token is needed for it.
 func (s *Store) Reseal(ctx context.Context, limit int) (done int, err error) {
+	done, err = s.resealSlots(ctx, limit)
+	if done < limit {
+		n, more := s.resealForgotten(ctx, limit-done)
+		done, err = done+n, errors.Join(err, more)
+	}
+	if done > 0 {
+		s.DB.Scrub()
+	}
+	return done, err
+}
+
+func (s *Store) resealSlots(ctx context.Context, limit int) (done int, err error) {
 	slots, err := s.oldSlots(ctx, limit)
 	if err != nil {
 		return 0, fmt.Errorf("re-seal slots of auth profiles: %w", err)
@@ -172,9 +189,6 @@ func (s *Store) Reseal(ctx context.Context, limit int) (done int, err error) {
 	})
 	if err != nil {
 		return 0, fmt.Errorf("re-seal slots of auth profiles: %w", err)
-	}
-	if done > 0 {
-		s.DB.Scrub()
 	}
 	return done, errors.Join(broken...)
 }

@@ -21,7 +21,7 @@ func (s *Store) update(ctx context.Context, who access.Caller, agent Agent, in U
 }
 
 func (s *Store) updateOnce(ctx context.Context, who access.Caller, agent Agent, in UpsertRequest, plain plaintexts) (Upserted, error) {
-	p, _, err := s.open(ctx, who, agent, in.Token)
+	p, _, err := s.open(ctx, who, agent, seal.SlotOwner, in.Token)
 	if err != nil {
 		return Upserted{}, err
 	}
@@ -94,9 +94,9 @@ func (p *profile) merge(agent Agent, in UpsertRequest, plain plaintexts) (change
 
 	// A session belongs to the values it was made with, and to the place that
 	// made it.
-	if !c.keepSession || len(c.written) > 0 || len(c.removed) > 0 || c.destination != p.destination {
-		c.dropSession = p.session != nil
-		c.session, c.sessionRevision = nil, 0
+	if !c.keepSession || len(c.written) > 0 || len(c.removed) > 0 || c.destination != p.destination || p.forgotten != nil {
+		c.dropSession = p.session != nil || p.forgotten != nil
+		c.session, c.forgotten, c.sessionRevision = nil, nil, 0
 	}
 	return c, nil
 }
@@ -149,9 +149,12 @@ func (c *change) write(ctx context.Context, tx *db.Tx) error {
 	if err := writeValues(ctx, tx, c.uid, c.written); err != nil {
 		return err
 	}
-	if c.dropSession {
-		_, err := tx.Exec(ctx, `DELETE FROM profile_sessions WHERE profile_uid = $1`, c.uid)
+	if !c.dropSession {
+		return nil
+	}
+	if _, err := remember(ctx, tx, c.uid); err != nil {
 		return err
 	}
-	return nil
+	_, err := tx.Exec(ctx, `DELETE FROM profile_sessions WHERE profile_uid = $1`, c.uid)
+	return err
 }

@@ -157,7 +157,7 @@ func (s *Store) create(ctx context.Context, who access.Caller, agent Agent, in U
 	}
 	p.sign()
 	tok := seal.NewAuthToken()
-	sealed, err := s.Root.SealSlot(tok, p.slotPlace(p.epoch, 0), p.dek)
+	sealed, err := s.Root.SealSlot(tok, p.slotPlace(seal.SlotOwner, p.epoch, 0), p.dek)
 	if err != nil {
 		return Upserted{}, err
 	}
@@ -179,7 +179,7 @@ func (s *Store) create(ctx context.Context, who access.Caller, agent Agent, in U
 				return err
 			}
 		}
-		if err := insertSlot(ctx, tx, p, tok, sealed, now); err != nil {
+		if err := insertSlot(ctx, tx, p.uid, newSlot{seal.SlotOwner, p.epoch, tok.Locator(), sealed, 0, nil}, now); err != nil {
 			return err
 		}
 		return writeValues(ctx, tx, p.uid, p.fields)
@@ -229,11 +229,21 @@ func insertOrLock(ctx context.Context, tx *db.Tx, p *profile) (holder string, er
 	return holder, err
 }
 
-func insertSlot(ctx context.Context, tx *db.Tx, p *profile, tok seal.AuthToken, sealed seal.Slot, now int64) error {
+// newSlot is a slot as it is inserted.
+type newSlot struct {
+	kind      seal.SlotKind
+	epoch     uint64
+	locator   []byte
+	sealed    seal.Slot
+	expiresAt int64  // 0: never
+	madeBy    []byte // the locator of the token that made it, if it is a run's
+}
+
+func insertSlot(ctx context.Context, tx *db.Tx, uid string, n newSlot, now int64) error {
 	_, err := tx.Exec(ctx, `
-		INSERT INTO profile_slots (locator, profile_uid, kind, epoch, salt, sealed, created_at, expires_at, last_used_at, root_version)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8)`,
-		tok.Locator(), p.uid, string(seal.SlotOwner), int64(p.epoch), sealed.Salt, sealed.Sealed, now, seal.BoxVersion(sealed.Sealed))
+		INSERT INTO profile_slots (locator, profile_uid, kind, epoch, salt, sealed, created_at, expires_at, last_used_at, root_version, made_by)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10)`,
+		n.locator, uid, string(n.kind), int64(n.epoch), n.sealed.Salt, n.sealed.Sealed, now, n.expiresAt, seal.BoxVersion(n.sealed.Sealed), n.madeBy)
 	return err
 }
 

@@ -8,3 +8,12 @@ ALTER TABLE nodes ADD COLUMN run_key BYTEA NOT NULL DEFAULT '';
 -- long as that one does.
 ALTER TABLE profile_slots ADD COLUMN made_by BYTEA NOT NULL DEFAULT '';
 CREATE INDEX profile_slots_runs ON profile_slots (made_by) WHERE kind = 'run';
+
+-- What a profile's manifest says of a session that was deleted without a token,
+-- in a box of the server's; until the manifest is made anew.
+CREATE TABLE profile_forgotten (
+    profile_uid  TEXT   PRIMARY KEY REFERENCES profiles (uid) ON DELETE CASCADE,
+    revision     BIGINT NOT NULL,
+    box          BYTEA  NOT NULL,
+    root_version BIGINT NOT NULL
+);
