@@ -52,11 +52,13 @@ type house struct {
 }
 
 // runSlot makes slots by which runs open the profile of token.
-func (h *house) runSlot(token seal.Secret) func(context.Context, *db.Tx, string, time.Time) (Slot, error) {
-	return func(context.Context, *db.Tx, string, time.Time) (Slot, error) {
+func (h *house) runSlot(token seal.Secret) func(time.Time) (Slot, error) {
+	return func(time.Time) (Slot, error) {
 		run := seal.NewAuthToken().Reveal()
-		h.slots.Store(run, token)
-		return Slot{seal.NewSecret(run), []byte(run)}, nil
+		return Slot{seal.NewSecret(run), []byte(run), func(context.Context, *db.Tx) error {
+			h.slots.Store(run, token)
+			return nil
+		}}, nil
 	}
 }
 

@@ -92,15 +92,16 @@ type Profile struct {
 	Touch       func(ctx context.Context, tx *db.Tx) error // records its use in the run's own transaction
 	Close       func()                                     // overwrites what is secret in it
 
-	// RunSlot makes, in the run's own transaction, a token that opens the profile
-	// for that run alone.
-	RunSlot func(ctx context.Context, tx *db.Tx, runID string, expires time.Time) (Slot, error)
+	// RunSlot makes a token that opens the profile for one run alone.
+	RunSlot func(expires time.Time) (Slot, error)
 }
 
-// Slot is a token that opens a profile for one run, and by what it is found.
+// Slot is a token that opens a profile for one run, and by what it is found. It
+// opens nothing before Keep has written it, in the run's own transaction.
 type Slot struct {
 	Token   seal.Secret
 	Locator []byte
+	Keep    func(ctx context.Context, tx *db.Tx) error
 }
 
 // OpenProfile opens the profile of a that token is for, for a run that who

@@ -60,26 +60,50 @@ func (r *Runs) park(ctx context.Context, j *job) error {
 	if j.agent.Idempotent {
 		j.run.mostTries = tries
 	}
+	// All is sealed before the transaction begins, which others wait for.
+	slot := Slot{Locator: []byte{}, Keep: func(context.Context, *db.Tx) error { return nil }}
+	if j.profile == nil {
+		slot.Token = r.Waiting.NewToken()
+	} else if slot, err = j.profile.RunSlot(j.expiry()); err != nil {
+		return err
+	}
+	defer slot.Token.Clear()
+	tokens, err := r.Waiting.Seal(ctx, slot.Token, j.run.at())
+	if err != nil {
+		return fmt.Errorf("seal the token of a run: %w", err)
+	}
+	box, err := r.Waiting.SealInputs(slot.Token, j.run.at(), plaintext)
+	if err != nil {
+		return fmt.Errorf("seal the inputs of a run: %w", err)
+	}
 	return r.create(ctx, j, func(tx *db.Tx) error {
-		slot := Slot{Locator: []byte{}}
-		if j.profile == nil {
-			slot.Token = r.Waiting.NewToken()
-		} else if slot, err = j.profile.RunSlot(ctx, tx, j.run.ID, j.expiry()); err != nil {
+		if err := slot.Keep(ctx, tx); err != nil {
 			return err
 		}
-		defer slot.Token.Clear()
-		tokens, err := r.Waiting.Seal(ctx, slot.Token, j.run.at())
-		if err != nil {
-			return fmt.Errorf("seal the token of a run: %w", err)
-		}
-		box, err := r.Waiting.SealInputs(slot.Token, j.run.at(), plaintext)
-		if err != nil {
-			return fmt.Errorf("seal the inputs of a run: %w", err)
-		}
-		_, err = tx.Exec(ctx, `INSERT INTO run_inputs (run_id, locator, tokens, inputs) VALUES ($1, $2, $3, $4)`,
+		_, err := tx.Exec(ctx, `INSERT INTO run_inputs (run_id, locator, tokens, inputs) VALUES ($1, $2, $3, $4)`,
 			j.run.ID, slot.Locator, tokens, box)
 		return err
 	})
+}
+
+// EachWaiting calls see with the sealed tokens of every run that has not ended
+// and waits or has waited on the disk, oldest first, until it returns false.
+func (r *Runs) EachWaiting(ctx context.Context, see func(tokens []byte) bool) error {
+	rows, err := r.DB.Query(ctx, `SELECT tokens FROM run_inputs ORDER BY run_id`)
+	if err != nil {
+		return fmt.Errorf("read the tokens of runs that wait: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var tokens []byte
+		if err := rows.Scan(&tokens); err != nil {
+			return fmt.Errorf("read the tokens of runs that wait: %w", err)
+		}
+		if !see(tokens) {
+			return nil
+		}
+	}
+	return rows.Err()
 }
 
 // dropInputs removes what a run has waited with, and makes its token worthless.
@@ -192,7 +216,7 @@ func (r *Runs) openWaiting(ctx context.Context, j *job, token seal.Secret, box [
 	if j.run.profileUID != "" {
 		p, err := r.Waiting.OpenProfile(ctx, j.caller, j.agent, token)
 		if err != nil && fault.Of(err).Kind == fault.NotFound {
-			return fails("The auth profile of this run was deleted or replaced while the run waited for its turn.")
+			return fails("The auth profile of this run was deleted or replaced, or its token was rotated, while the run waited for its turn.")
 		}
 		if err := j.take(p, err); err != nil {
 			return asFailure(err)

@@ -99,7 +99,7 @@ func (s *server) rows() []rootkey.Rows {
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.alerts.Reseal(ctx, n) }},
 		{Name: "agents", Tables: []string{"agents"},
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.agents.Reseal(ctx, n) }},
-		{Name: "auth profiles", Tables: []string{"profile_slots"},
+		{Name: "auth profiles", Tables: []string{"profile_slots", "profile_forgotten"},
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.vault.Reseal(ctx, n) }},
 		{Name: "runs", Tables: []string{"runs", "run_events", "run_request_keys"},
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.runs.Reseal(ctx, n) }},

@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keyward/keyward/internal/access"
@@ -34,6 +33,7 @@ import (
 	"github.com/keyward/keyward/internal/node"
 	"github.com/keyward/keyward/internal/rootkey"
 	"github.com/keyward/keyward/internal/run"
+	"github.com/keyward/keyward/internal/runkey"
 	"github.com/keyward/keyward/internal/seal"
 	"github.com/keyward/keyward/internal/signing"
 	"github.com/keyward/keyward/internal/usage"
@@ -75,7 +75,7 @@ type server struct {
 	requests *requests
 	gate     *gate.Gate
 	runs     *run.Runs
-	waiting  *waiting
+	runKeys  *runkey.Keys
 
 	listener net.Listener
 	control  net.Listener
@@ -151,28 +151,12 @@ func (s *server) build(context.Context) error {
 		Acts: s.acts, DB: s.db, Root: s.root, Now: now, Log: s.log, Agents: s.agents, Client: s.egress.Client,
 		OpenProfile: s.openProfile, Dir: filepath.Join(s.folder.Path(), "runs"), AtOnce: c.Runs.AtOnce,
 	}
-	s.waiting = newWaiting()
-	s.runs.Waiting = s.waiting.join(s.openProfile)
+	s.runKeys = s.newRunKeys()
+	s.runs.Waiting = s.waiting()
 	return nil
 }
 
 // profileAgent is what a profile needs to know of an agent.
 func profileAgent(a agent.Agent) vault.Agent {
 	return vault.Agent{UID: a.UID, ID: a.ID, Destination: a.Destination(), Check: a.CheckValue}
-}
-
-// openProfile opens an auth profile as a run needs it.
-func (s *server) openProfile(ctx context.Context, who access.Caller, a agent.Agent, token seal.Secret) (*run.Profile, error) {
-	opened, err := s.vault.Open(ctx, who, profileAgent(a), token)
-	if err != nil {
-		return nil, err
-	}
-	p := &run.Profile{
-		UID: opened.ID, Name: opened.Name, RunSlot: s.waiting.slot(token), Values: map[string]jsontext.Value{}, KeepSession: opened.KeepSession, Session: opened.Session.Bytes(),
-		SaveSession: opened.SaveSession, Touch: opened.Touch, Close: opened.Close,
-	}
-	for _, v := range opened.Values {
-		p.Values[v.Name] = v.JSON.Bytes()
-	}
-	return p, nil
 }

@@ -2,83 +2,103 @@ package serve
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
+	"errors"
 	"fmt"
-	"sync"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/agent"
-	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/folder"
 	"github.com/keyward/keyward/internal/run"
+	"github.com/keyward/keyward/internal/runkey"
 	"github.com/keyward/keyward/internal/seal"
+	"github.com/keyward/keyward/internal/vault"
 )
 
-// waiting keeps what runs wait with under a key that is in memory alone, so that
-// no run is taken up after a restart.
-type waiting struct {
-	box   cipher.AEAD
-	slots sync.Map // auth tokens, by the token of a run
-}
-
-func newWaiting() *waiting {
-	key := make([]byte, 32)
-	rand.Read(key)
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		panic(err)
-	}
-	box, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err)
-	}
-	return &waiting{box: box}
-}
-
-func (w *waiting) slot(auth seal.Secret) func(context.Context, *db.Tx, string, time.Time) (run.Slot, error) {
-	return func(context.Context, *db.Tx, string, time.Time) (run.Slot, error) {
-		token := seal.NewAuthToken()
-		w.slots.Store(string(token.Locator()), seal.NewSecret(auth.Bytes()))
-		return run.Slot{Token: seal.NewSecret(token.Reveal()), Locator: token.Locator()}, nil
+// newRunKeys makes the keys that runs which wait are sealed to.
+func (s *server) newRunKeys() *runkey.Keys {
+	return &runkey.Keys{
+		Now: time.Now, Log: s.log, Self: s.fleet.ID, Announce: s.fleet.Announce,
+		Read:  func() ([]byte, error) { return s.folder.Read(folder.RunKeyFile) },
+		Write: func(text []byte) error { return s.folder.Supersede(folder.RunKeyFile, text) },
+		Nodes: func(ctx context.Context) ([]runkey.Node, error) {
+			live, err := s.fleet.Live(ctx)
+			nodes := make([]runkey.Node, len(live))
+			for i, n := range live {
+				nodes[i] = runkey.Node{ID: n.ID, RunKey: n.RunKey}
+			}
+			return nodes, err
+		},
+		EachWaiting: func(ctx context.Context, see func([]byte) bool) error { return s.runs.EachWaiting(ctx, see) },
 	}
 }
 
-func (w *waiting) join(open run.OpenProfile) run.Waiting {
-	sealed := func(plaintext []byte, at run.Place) []byte {
-		return w.box.Seal(nil, nil, plaintext, fmt.Append(nil, at))
-	}
+// waiting is how runs wait without whoever started them.
+func (s *server) waiting() run.Waiting {
 	return run.Waiting{
-		NewToken: func() seal.Secret { return seal.NewSecret(seal.NewAuthToken().Reveal()) },
-		Seal: func(_ context.Context, token seal.Secret, at run.Place) ([]byte, error) {
-			return sealed(token.Bytes(), at), nil
+		NewToken: func() seal.Secret {
+			tok := seal.NewAuthToken()
+			defer tok.Clear()
+			return seal.NewSecret(tok.Reveal())
+		},
+		Seal: func(ctx context.Context, token seal.Secret, at run.Place) ([]byte, error) {
+			return s.runKeys.Seal(ctx, token, waitingAt(at))
 		},
 		Open: func(tokens []byte, at run.Place) (seal.Secret, error) {
-			token, err := w.box.Open(nil, nil, tokens, fmt.Append(nil, at))
-			if err != nil {
-				return seal.Secret{}, run.ErrGone
+			token, err := s.runKeys.Open(tokens, waitingAt(at))
+			if errors.Is(err, runkey.ErrGone) {
+				err = fmt.Errorf("%w: %w", run.ErrGone, err)
 			}
-			return seal.NewSecret(token), nil
+			return token, err
 		},
-		SealInputs: func(_ seal.Secret, at run.Place, inputs []byte) ([]byte, error) { return sealed(inputs, at), nil },
-		OpenInputs: func(_ seal.Secret, at run.Place, box []byte) ([]byte, error) {
-			return w.box.Open(nil, nil, box, fmt.Append(nil, at))
-		},
-		OpenProfile: func(ctx context.Context, who access.Caller, a agent.Agent, token seal.Secret) (*run.Profile, error) {
-			t, err := seal.ParseAuthToken(string(token.Bytes()))
+		SealInputs: func(token seal.Secret, at run.Place, inputs []byte) ([]byte, error) {
+			tok, err := seal.ParseAuthToken(string(token.Bytes()))
 			if err != nil {
 				return nil, err
 			}
-			auth, ok := w.slots.Load(string(t.Locator()))
-			if !ok {
-				return nil, run.ErrGone
-			}
-			return open(ctx, who, a, auth.(seal.Secret))
+			defer tok.Clear()
+			return seal.SealRunInputs(tok, waitingAt(at), inputs)
 		},
-		DropSlot: func(_ context.Context, _ *db.Tx, locator []byte) error {
-			w.slots.Delete(string(locator))
-			return nil
+		OpenInputs: func(token seal.Secret, at run.Place, box []byte) ([]byte, error) {
+			tok, err := seal.ParseAuthToken(string(token.Bytes()))
+			if err != nil {
+				return nil, err
+			}
+			defer tok.Clear()
+			return seal.OpenRunInputs(tok, waitingAt(at), box)
+		},
+		OpenProfile: func(ctx context.Context, who access.Caller, a agent.Agent, token seal.Secret) (*run.Profile, error) {
+			return forRun(s.vault.OpenRun(ctx, who, profileAgent(a), token))
+		},
+		DropSlot: s.vault.DropRunSlot,
+	}
+}
+
+func waitingAt(at run.Place) seal.RunPlace {
+	return seal.RunPlace{Run: at.RunID, Organization: at.OrganizationID, Agent: at.AgentUID, Profile: at.ProfileUID}
+}
+
+// openProfile opens an auth profile as a run needs it.
+func (s *server) openProfile(ctx context.Context, who access.Caller, a agent.Agent, token seal.Secret) (*run.Profile, error) {
+	return forRun(s.vault.Open(ctx, who, profileAgent(a), token))
+}
+
+func forRun(opened *vault.Opened, err error) (*run.Profile, error) {
+	if err != nil {
+		return nil, err
+	}
+	p := &run.Profile{
+		UID: opened.ID, Name: opened.Name, Values: map[string]jsontext.Value{}, KeepSession: opened.KeepSession, Session: opened.Session.Bytes(),
+		SaveSession: opened.SaveSession, Touch: opened.Touch, Close: opened.Close,
+		RunSlot: func(expires time.Time) (run.Slot, error) {
+			slot, err := opened.RunSlot(expires)
+			return run.Slot{Token: slot.Token, Locator: slot.Locator, Keep: slot.Keep}, err
 		},
 	}
+	for _, v := range opened.Values {
+		p.Values[v.Name] = v.JSON.Bytes()
+	}
+	return p, nil
 }
