@@ -5,6 +5,7 @@ import (
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/seal"
 )
 
 // What the tests need to see and to set up that no caller does.
@@ -13,6 +14,8 @@ const (
 	SignInIdle = signInIdle
 	SignInLife = signInLife
 	MaxSignIns = maxSignIns
+
+	BrowserLife = browserLife
 )
 
 var (
@@ -20,6 +23,7 @@ var (
 	RegistrationPace = registrationPace
 	FailurePace      = failurePace
 	ParseEmail       = parseEmail
+	NewCookie        = newCookie
 )
 
 func (s *Store) Purge(ctx context.Context) error { return s.purge(ctx) }
@@ -63,15 +67,29 @@ func (s *Store) RegisterHashed(ctx context.Context, who access.Caller, in Regist
 
 // Enter is SignIn without the password.
 func (s *Store) Enter(ctx context.Context, who access.Caller, email string) (Tokens, error) {
+	a, p, err := s.proofOf(ctx, email)
+	if err != nil {
+		return Tokens{}, err
+	}
+	return s.begin(ctx, who, a.ID, p)
+}
+
+// EnterBrowser is SignInBrowser without the password.
+func (s *Store) EnterBrowser(ctx context.Context, who access.Caller, email string) (seal.Secret, error) {
+	a, p, err := s.proofOf(ctx, email)
+	if err != nil {
+		return seal.Secret{}, err
+	}
+	return s.beginInBrowser(ctx, who, a.ID, p)
+}
+
+func (s *Store) proofOf(ctx context.Context, email string) (Account, proof, error) {
 	a, err := s.accountByEmail(ctx, s.DB, email)
 	if err != nil {
-		return Tokens{}, err
+		return a, proof{}, err
 	}
 	text, err := s.openPassword(a)
-	if err != nil {
-		return Tokens{}, err
-	}
-	return s.begin(ctx, who, a.ID, proof{hash: text})
+	return a, proof{hash: text}, err
 }
 
 // Leave is Delete without the password.
