@@ -129,7 +129,7 @@ func (p *pages) home(w http.ResponseWriter, _ *http.Request) {
 // file serves one of the files beside the pages. They are the same for everybody.
 func file(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "public, max-age=3600")
+		w.Header().Set("Cache-Control", "public, max-age=300")
 		http.ServeFileFS(w, r, files, name)
 	})
 }
