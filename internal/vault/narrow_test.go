@@ -33,12 +33,16 @@ func TestToAKeyForOtherAgentsAProfileIsNotThere(t *testing.T) {
 				_, err := h.Get(t.Context(), test.who, test.id)
 				wantErr(t, err, vault.ErrNotFound)
 				wantErr(t, h.Delete(t.Context(), test.who, test.id), vault.ErrNotFound)
+				wantErr(t, h.DeleteSession(t.Context(), test.who, test.id), vault.ErrNotFound)
 			})
 		}
 		h.holds(t, janes.Token, `username="jane"`, "")
 
 		for id, who := range map[string]access.Caller{janes.ID: key(h.jane, "mail", "shop"), bobs.ID: key(h.bob, "public/shop")} {
 			if _, err := h.Get(t.Context(), who, id); err != nil {
+				t.Error(err)
+			}
+			if err := h.DeleteSession(t.Context(), who, id); err != nil {
 				t.Error(err)
 			}
 			if err := h.Delete(t.Context(), who, id); err != nil {

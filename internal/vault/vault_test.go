@@ -639,10 +639,11 @@ func TestNobodyMayDoNothing(t *testing.T) {
 		_, create := h.Create(ctx, nobody, "shop", "q", nil)
 		_, update := h.Upsert(ctx, nobody, vault.UpsertRequest{AgentID: "shop", Token: secret(u.Token)})
 		_, open := h.Open(ctx, nobody, h.agent("uid-shop"), secret(u.Token))
+		_, openRun := h.OpenRun(ctx, nobody, h.agent("uid-shop"), secret(u.Token))
 		_, list := h.List(ctx, nobody, "shop", "", 10)
 		_, get := h.Get(ctx, nobody, u.ID)
 		_, rotate := h.RotateToken(ctx, nobody, "shop", secret(u.Token), 0)
-		for _, err := range []error{create, update, open, list, get, rotate, h.Delete(ctx, nobody, u.ID)} {
+		for _, err := range []error{create, update, open, openRun, list, get, rotate, h.Delete(ctx, nobody, u.ID), h.DeleteSession(ctx, nobody, u.ID)} {
 			wantErr(t, err, fault.ErrNotAllowed)
 		}
 	})
