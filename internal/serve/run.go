@@ -44,6 +44,9 @@ func (s *server) settle(ctx context.Context) error {
 	if err := s.declareAgents(ctx); err != nil {
 		return err
 	}
+	if err := s.runKeys.Start(ctx); err != nil {
+		return err
+	}
 	if err := s.fleet.Register(ctx); err != nil {
 		return err
 	}
@@ -127,6 +130,7 @@ func (s *server) work() {
 	l.start("alerts", s.alerts.Fire)
 	l.start("deliveries of alerts", s.alerts.Deliver)
 	l.every("purge of alerts", time.Hour, whole(s.alerts.Purge))
+	l.every("run keys", 5*time.Second, s.runKeys.Tend)
 	l.every("queue of runs", time.Second, s.runs.Look)
 	l.every("lost runs", 5*time.Second, s.tendRuns)
 	l.every("purge of runs", time.Hour, s.purgeRuns)
