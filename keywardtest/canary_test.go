@@ -330,6 +330,7 @@ agents:
 		for _, path := range []string{"/v1/accounts", "/v1/organizations", "/v1/audit?limit=100"} {
 			c.quiet(200, "GET", path, nil, op.bearer())
 		}
+		c.browse(p)
 		c.secrets.folder(o.Data, "root.key") // with the write-ahead log as it is
 
 		onSQLite := o.Settings["database"] == ""
@@ -367,6 +368,41 @@ agents:
 			c.secrets.in("the answer to "+h.what, []byte(h.text))
 		}
 	})
+}
+
+// browse looks at somebody's runs in a browser.
+func (c *canaries) browse(p person) {
+	c.t.Helper()
+	b := newBrowser(c.t, c.URL)
+	got := b.signIn(p, "")
+	if got.status != 303 {
+		c.t.Fatalf("sign in: %d %s", got.status, got.text)
+	}
+	c.secrets.addDecoded("a cookie", b.cookie().Value, func(s string) ([]byte, error) {
+		raw, err := base64URL(s)
+		return raw[19:], err // its secret
+	})
+	got.header.Del("Set-Cookie")
+	look := func(what string, got page) {
+		c.heard = append(c.heard, heard{what, fmt.Sprint(got.header, "\n", got.text)})
+	}
+	look("signing in", got)
+	for _, run := range c.quiet(200, "GET", "/v1/runs", nil, p.withKey()).get("data").([]any) {
+		at := "/runs/" + run.(map[string]any)["id"].(string)
+		for _, path := range []string{at, at + "/events"} {
+			if got = b.get(path); got.status != 200 {
+				c.t.Errorf("%s: %d", path, got.status)
+			}
+			look(path, got)
+		}
+	}
+	for _, secret := range []string{p.key, p.refresh, b.cookie().Value, p.password} {
+		for _, path := range []string{"/runs/" + url.PathEscape(secret), "/login?next=" + url.QueryEscape(secret), "/login?next=/runs/" + url.QueryEscape(secret)} {
+			look("a page that is not there", b.get(path))
+			look("a page that is not there, to a stranger", newBrowser(c.t, c.URL).get(path))
+		}
+	}
+	look("signing out", b.do("POST", "/logout", url.Values{}))
 }
 
 // misuse sends secrets where they do not belong.

@@ -451,22 +451,19 @@ func TestWhatEndsASignInEndsWhatItsBrowserSees(t *testing.T) {
 	})
 }
 
-func TestWhoSignsOutSeesNoMoreOfALogThatIsOpen(t *testing.T) {
+// talker starts a server with an agent that says a line every 100 ms until stop
+// is called, and a run of it that somebody watches.
+func talker(t *testing.T) (h *house, b *browser, at string, lines *bufio.Scanner, stop func()) {
+	t.Helper()
 	dir := t.TempDir()
-	h := newHouse(t, keywardtest.Options{File: commands(map[string]string{
+	h = newHouse(t, keywardtest.Options{File: commands(map[string]string{
 		"talks": `read -r in; n=0; while [ ! -e ` + filepath.Join(dir, "stop") + ` ]; do n=$((n+1)); echo line $n >&2; sleep 0.1; done; printf '{"output":1}\n'`,
 	})})
 	p := h.person(h.SetupCode(t))
-	b := newBrowser(t, h.URL).must(p)
-	at := h.started(p, "talks")
-	defer func() {
-		if err := os.WriteFile(filepath.Join(dir, "stop"), nil, 0o600); err != nil {
-			t.Error(err)
-		}
-		h.ended(p, at)
-	}()
+	b = newBrowser(t, h.URL).must(p)
+	at = h.started(p, "talks")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
+	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, "GET", h.URL+at+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -475,23 +472,55 @@ func TestWhoSignsOutSeesNoMoreOfALogThatIsOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer got.Body.Close()
-	lines := bufio.NewScanner(got.Body)
+	t.Cleanup(func() { got.Body.Close() })
+	lines = bufio.NewScanner(got.Body)
 	for lines.Scan() && !strings.Contains(lines.Text(), "line 3") {
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if page := b.get(at); !page.has("running") || !page.has("line 3") || !page.has("so far") {
-		t.Errorf("the page meanwhile: %s", page.text)
+	return h, b, at, lines, func() {
+		if err := os.WriteFile(filepath.Join(dir, "stop"), nil, 0o600); err != nil {
+			t.Error(err)
+		}
 	}
-	b.do("POST", "/logout", url.Values{})
+}
+
+// within says that a log that is open ends soon.
+func within(t *testing.T, lines *bufio.Scanner) {
+	t.Helper()
 	for began := time.Now(); lines.Scan(); {
 		if time.Since(began) > 5*time.Second {
 			t.Fatal("the log goes on")
 		}
 	}
 	if err := lines.Err(); err != nil {
-		t.Fatal(err)
+		t.Error(err)
+	}
+}
+
+func TestWhoSignsOutSeesNoMoreOfALogThatIsOpen(t *testing.T) {
+	_, b, at, lines, stop := talker(t)
+	defer stop()
+	if page := b.get(at); !page.has("running") || !page.has("line 3") || !page.has("so far") {
+		t.Errorf("the page meanwhile: %s", page.text)
+	}
+	b.do("POST", "/logout", url.Values{})
+	within(t, lines)
+}
+
+func TestALogThatIsOpenHoldsNoServerUp(t *testing.T) {
+	h, _, _, lines, stop := talker(t)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		h.Stop(t)
+	}()
+	within(t, lines) // while the run goes on
+	stop()
+	select {
+	case <-stopped:
+	case <-time.After(10 * time.Second):
+		t.Error("the server goes on")
 	}
 }

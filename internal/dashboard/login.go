@@ -17,8 +17,8 @@ import (
 const maxForm = 16 << 10
 
 // ownPage is what may come after signing in: pages of ours, by their form and not
-// by what an address could mean to a browser.
-var ownPage = regexp.MustCompile(`^/runs/[0-9A-Za-z-]{1,64}$`)
+// by what an address could mean to a browser. A run's id is a UUID.
+var ownPage = regexp.MustCompile(`^/runs/[0-9a-f-]{36}$`)
 
 // nextPage returns where somebody wants to go, if it is a page of ours.
 func nextPage(wanted string) string {
