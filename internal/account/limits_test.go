@@ -109,3 +109,33 @@ func TestAServiceKeyIsItsOrganizationWithoutAnAccount(t *testing.T) {
 		}
 	})
 }
+
+func TestTheHolderOfAKeyIsItsAccountAndOrganization(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		h.register(t, "jane")
+		jane, _ := h.signedIn(t, "jane")
+		key := func(who access.Caller) access.Caller {
+			who.SignInID, who.KeyID = "", 1
+			return who
+		}
+		if a, o, err := h.Holder(t.Context(), key(jane)); err != nil || a.ID != jane.AccountID || o.ID != jane.OrganizationID {
+			t.Errorf("of a personal key: %+v, %+v, %v", a, o, err)
+		}
+		service, err := h.ServiceCaller(t.Context(), jane.OrganizationID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, o, err := h.Holder(t.Context(), key(service)); err != nil || a.ID != "" || o.ID != jane.OrganizationID {
+			t.Errorf("of a service key: %+v, %+v, %v", a, o, err)
+		}
+		if _, _, err := h.Holder(t.Context(), jane); !errors.Is(err, fault.ErrNotAllowed) {
+			t.Errorf("without a key: %v", err)
+		}
+		stranger := key(jane)
+		stranger.OrganizationID = db.NewID()
+		if _, _, err := h.Holder(t.Context(), stranger); !errors.Is(err, account.ErrNotMember) {
+			t.Errorf("of an organization that it does not belong to: %v", err)
+		}
+	})
+}
