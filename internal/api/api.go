@@ -6,8 +6,9 @@
 // Keyward lives here or there.
 //
 // Laws:
-//   - Every answer has a request id, and every failure one shape, one writer
-//     ([API.Fail]) and one line in the log. No query, header or body is logged,
+//   - Every answer has a request id, and every failure one shape (a surface that
+//     others have drawn may [API.Speak] its own), one writer ([API.Fail]) and one
+//     line in the log. No query, header or body is logged,
 //     and no value that was sent is sent back.
 //   - Who is asking is known before anything else is complained about, where
 //     the credential stands in a header. A handler gets its caller as an
@@ -168,7 +169,7 @@ type tracked struct {
 }
 
 func (t *tracked) WriteHeader(status int) {
-	if t.status == 0 && status >= 200 {
+	if t.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		t.status = status
 	}
 	t.ResponseWriter.WriteHeader(status)

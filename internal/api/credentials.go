@@ -27,6 +27,9 @@ const (
 	// KeyInBody asks for an API key, as the field api_key of the body or where
 	// KeyOrToken has it. The input does not declare the field.
 	KeyInBody
+	// KeyInURL asks for what KeyOrToken does, which may also stand in the query,
+	// as token. It is for raw handlers: see [API.Identify].
+	KeyInURL
 	// Password takes an e-mail and a password as Authorization: Basic, or none:
 	// the input embeds [BasicAuth], and the handler decides.
 	Password
@@ -34,7 +37,7 @@ const (
 
 // Credentials are what a request shows of who sends it.
 type Credentials struct {
-	Accepts   Security      // KeyOrToken, AccessToken or KeyInBody
+	Accepts   Security      // KeyOrToken, AccessToken or KeyInBody; KeyInURL is KeyOrToken here
 	Secret    seal.Secret   // as it was sent, whatever it is; empty if nothing was
 	Action    access.Action // what the request wants; "" if its operation names none
 	Free      bool          // the request does not count against the key's limits

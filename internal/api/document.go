@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type document struct {
 	*huma.OpenAPI
 	shapes   map[*huma.Schema]*shape
 	failures map[string]string // the name of the component for a set of failures
+	dialects []dialect
 }
 
 const (
@@ -64,6 +66,7 @@ func newDocument() document {
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"apiKey":       {Type: "http", Scheme: "bearer", Description: "An API key"},
 					"apiKeyHeader": {Type: "apiKey", In: "header", Name: "X-API-Key", Description: "An API key"},
+					"apiKeyQuery":  {Type: "apiKey", In: "query", Name: "token", Description: "An API key, for clients that can send no header"},
 					"accessToken":  {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "An access token, which signing in gives"},
 					"basic":        {Type: "http", Scheme: "basic", Description: "E-mail and password"},
 				},
@@ -93,6 +96,7 @@ var securities = map[Security][]map[string][]string{
 	KeyOrToken:  {{"apiKey": {}}, {"apiKeyHeader": {}}, {"accessToken": {}}},
 	AccessToken: {{"accessToken": {}}},
 	KeyInBody:   {{"apiKey": {}}, {"apiKeyHeader": {}}, {}},
+	KeyInURL:    {{"apiKey": {}}, {"apiKeyHeader": {}}, {"apiKeyQuery": {}}, {"accessToken": {}}},
 	Password:    {{"basic": {}}, {}},
 }
 
@@ -196,16 +200,18 @@ func (d *document) addFailures(doc *huma.Operation, may []*fault.Fault) {
 		}
 		byStatus[status][f.Code] = f.Message
 	}
+	shape := d.failureAt(doc.Path, client.Error{})
 	for status, codes := range byStatus {
-		doc.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/" + d.failure(status, codes)}
+		doc.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/" + d.failure(status, codes, shape)}
 	}
 }
 
-// failure returns the name of the component for answers with these codes.
-// Operations that fail alike share it, so that the document can be read.
-func (d *document) failure(status int, messages map[string]string) string {
+// failure returns the name of the component for answers with these codes, in the
+// shape of a value. Operations that fail alike share it, so that the document can
+// be read.
+func (d *document) failure(status int, messages map[string]string, shape any) string {
 	codes := slices.Sorted(maps.Keys(messages))
-	key := strconv.Itoa(status) + " " + strings.Join(codes, " ")
+	key := strconv.Itoa(status) + " " + strings.Join(codes, " ") + " " + reflect.TypeOf(shape).Name()
 	if name := d.failures[key]; name != "" {
 		return name
 	}
@@ -230,7 +236,7 @@ func (d *document) failure(status int, messages map[string]string) string {
 	d.Components.Responses[name] = &huma.Response{
 		Description: strings.Join(says, "\n\n"),
 		Headers:     headers,
-		Content:     map[string]*huma.MediaType{mediaType: {Schema: d.schema(errorAnswer{})}},
+		Content:     map[string]*huma.MediaType{mediaType: {Schema: d.schema(shape)}},
 		Extensions:  map[string]any{errorCodes: codes},
 	}
 	return name
@@ -251,9 +257,16 @@ func (d *document) schema(v any) *huma.Schema {
 	return d.Components.Schemas.Schema(t, true, t.Name())
 }
 
-// addRaw documents a raw handler.
-func (d *document) addRaw(op Operation, answers []Answer) {
+// pathParameter is a place in a path.
+var pathParameter = regexp.MustCompile(`\{([a-z_]+)\}`)
+
+// addRaw documents a raw handler. Refusals are those of an operation that asks
+// for an action.
+func (d *document) addRaw(op Operation, refusals []*fault.Fault, answers []Answer) {
 	doc := d.operation(op)
+	for _, found := range pathParameter.FindAllStringSubmatch(op.Path, -1) {
+		doc.Parameters = append(doc.Parameters, &huma.Param{Name: found[1], In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+	}
 	doc.Responses = map[string]*huma.Response{}
 	if op.Method == "" {
 		doc.Method = http.MethodGet
@@ -269,7 +282,14 @@ func (d *document) addRaw(op Operation, answers []Answer) {
 		}
 		doc.Responses[strconv.Itoa(a.Status)] = answer
 	}
-	d.addFailures(&doc, append(op.Errors, fault.ErrInternal, fault.ErrInvalidRequest))
+	may := slices.Concat(op.Errors, []*fault.Fault{fault.ErrInternal, fault.ErrInvalidRequest})
+	if op.Action != "" {
+		may = append(append(may, refusals...), fault.ErrUnavailable)
+		if access.ScopesFor(op.Action) != 0 {
+			may = append(may, access.ErrInsufficientScope)
+		}
+	}
+	d.addFailures(&doc, may)
 	d.AddOperation(&doc)
 }
 

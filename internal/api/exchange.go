@@ -142,16 +142,37 @@ func (rt *route) identify(w http.ResponseWriter, x *exchange, from Client, body 
 	if rt.op.Security == KeyInBody && text == "" && body.noKey != nil {
 		return body.noKey
 	}
-	c := Credentials{Accepts: rt.op.Security, Secret: seal.NewSecret(text), Action: rt.op.Action, Free: rt.op.Free}
-	if c.Signature, err = signature(x.r); err != nil {
-		return err
-	}
-	c.Signature.Body = x.body
-	var headers Headers
-	x.who, headers, err = rt.api.config.Authenticate(x.r.Context(), c, from)
-	headers.Set(w.Header())
-	x.who.Address, x.who.RequestID = from.Address, from.RequestID
+	x.who, err = rt.api.authenticate(w, x.r, rt.op, text, x.body)
 	return err
+}
+
+// authenticate finds who stands behind the credential of r, which has that body.
+func (a *API) authenticate(w http.ResponseWriter, r *http.Request, op Operation, credential string, body []byte) (who access.Caller, err error) {
+	c := Credentials{Accepts: op.Security, Secret: seal.NewSecret(credential), Action: op.Action, Free: op.Free}
+	if c.Signature, err = signature(r); err != nil {
+		return access.Caller{}, err
+	}
+	c.Signature.Body = body
+	from := a.Client(w, r)
+	who, headers, err := a.config.Authenticate(r.Context(), c, from)
+	headers.Set(w.Header())
+	who.Address, who.RequestID = from.Address, from.RequestID
+	return who, err
+}
+
+// Identify finds who sends r, as op asks for it: for raw handlers, and for
+// requests without a body.
+func (a *API) Identify(w http.ResponseWriter, r *http.Request, op Operation) (access.Caller, error) {
+	inURL := ""
+	if op.Security == KeyInURL {
+		inURL = r.URL.Query().Get("token")
+		op.Security = KeyOrToken
+	}
+	text, err := a.credential(op.Security, r.Header, inURL)
+	if err != nil {
+		return access.Caller{}, err
+	}
+	return a.authenticate(w, r, op, text, nil)
 }
 
 // readBody reads the body of x, once.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -14,9 +15,32 @@ import (
 	"github.com/keyward/keyward/internal/fault"
 )
 
-// errorAnswer is the one shape of a failure.
+// errorAnswer is the shape of a failure, but where a surface has its own.
 type errorAnswer struct {
 	Fault client.Error `json:"error"`
+}
+
+// dialect is how failures are written at the addresses of one surface.
+type dialect struct {
+	prefix  string
+	failure func(e client.Error) any
+}
+
+// Speak has failures at the addresses that begin with prefix written in a shape
+// of their own: as the JSON of what failure makes of one. It comes before the
+// operations there are registered.
+func (a *API) Speak(prefix string, failure func(e client.Error) any) {
+	a.doc.dialects = append(a.doc.dialects, dialect{prefix, failure})
+}
+
+// failureAt returns e in the shape that it has at path.
+func (d *document) failureAt(path string, e client.Error) any {
+	for _, own := range d.dialects {
+		if strings.HasPrefix(path, own.prefix) {
+			return own.failure(e)
+		}
+	}
+	return errorAnswer{e}
 }
 
 const challenge = `Bearer realm="keyward"`
@@ -29,22 +53,20 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	id := h.Get(requestIDHeader)
 
-	answer := errorAnswer{client.Error{
-		Code: f.Code, Message: f.Message, Status: status, RequestID: id, Details: f.Details,
-	}}
+	answer := client.Error{Code: f.Code, Message: f.Message, Status: status, RequestID: id, Details: f.Details}
 	if f.RetryAfter > 0 {
-		answer.Fault.RetryAfter = int((f.RetryAfter + time.Second - 1) / time.Second)
-		h.Set("Retry-After", strconv.Itoa(answer.Fault.RetryAfter))
+		answer.RetryAfter = int((f.RetryAfter + time.Second - 1) / time.Second)
+		h.Set("Retry-After", strconv.Itoa(answer.RetryAfter))
 	}
 	if status == http.StatusUnauthorized {
 		h.Add("WWW-Authenticate", challenge)
 	}
-	body, err := json.Marshal(answer, marshaling)
+	body, err := json.Marshal(a.doc.failureAt(r.URL.Path, answer), marshaling)
 	if err != nil {
 		// Details are ours; one that JSON can't hold is a bug, and the code
 		// still tells the caller what happened.
-		answer.Fault.Details = nil
-		body, _ = json.Marshal(answer, marshaling)
+		answer.Details = nil
+		body, _ = json.Marshal(a.doc.failureAt(r.URL.Path, answer), marshaling)
 	}
 	// A handler may have set these for the answer that did not come.
 	h.Del("Content-Encoding")

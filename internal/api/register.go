@@ -156,7 +156,7 @@ type Answer struct {
 func (a *API) Raw(op Operation, h http.Handler, answers ...Answer) {
 	a.mux.Handle(strings.TrimSpace(op.Method+" "+op.Path), h)
 	if op.Name != "" {
-		a.doc.addRaw(op, answers)
+		a.doc.addRaw(op, a.config.Refusals[op.Security], answers)
 	}
 }
 

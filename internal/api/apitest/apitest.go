@@ -165,6 +165,7 @@ func (c *checker) checkError(res *http.Response, body []byte, codes ...string) e
 			Status    int
 			RequestID string `json:"request_id"`
 		}
+		RequestID string `json:"request_id"` // of the surface that has it there
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return fmt.Errorf("the body is not that of a failure: %w", err)
@@ -174,7 +175,7 @@ func (c *checker) checkError(res *http.Response, body []byte, codes ...string) e
 		return fmt.Errorf("the code %q is not documented here, only %v", got.Code, codes)
 	case got.Status != res.StatusCode:
 		return fmt.Errorf("the status in the body is %d", got.Status)
-	case got.RequestID == "" || got.RequestID != res.Header.Get("X-Request-Id"):
+	case got.RequestID+answer.RequestID == "" || got.RequestID+answer.RequestID != res.Header.Get("X-Request-Id"):
 		return fmt.Errorf("the request id in the body is not that in the header")
 	}
 	return nil
