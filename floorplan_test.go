@@ -62,6 +62,7 @@ var floorplan = map[string]string{
 	"internal/api/auth":     "client internal/access internal/account internal/api internal/apikey internal/fault internal/seal",
 	"internal/api/v1":       "client internal/access internal/account internal/agent internal/alert internal/api internal/apikey internal/audit internal/fault internal/run internal/seal internal/usage internal/vault",
 	"internal/api/verify":   "client internal/access internal/api internal/apikey internal/fault internal/gate",
+	"internal/api/runagent": "client internal/access internal/account internal/agent internal/api internal/fault internal/run internal/seal internal/vault",
 	"internal/dashboard":    "internal/access internal/account internal/api internal/fault internal/run internal/seal",
 	"internal/api/profiles": "internal/access internal/agent internal/api internal/fault internal/run internal/seal internal/vault",
 

@@ -64,7 +64,7 @@ func TestEachOperationAsksForTheScopeThatTheDocumentNames(t *testing.T) {
 	h := newHouse(t, keywardtest.Options{})
 	p := h.person("")
 	operations := scopedOperations(t, h.URL)
-	for _, path := range []string{"/run_agent", "/api/run_agent", "/api/create_agent_auth_profile", "/v1/agents/{id}", "/v1/keys/{id}", "/v1/runs", "/v1/audit"} {
+	for _, path := range []string{"/run_agent", "/api/run_agent", "/api/create_agent_auth_profile", "/v1/agents/{id}", "/v1/keys/{id}", "/v1/runs", "/v1/audit", "/api/v1/agents/{id}/run", "/api/v1/agents/{id}/run-stream"} {
 		if !slices.ContainsFunc(operations, func(o scoped) bool { return o.path == path }) {
 			t.Errorf("the document names no scope for %s", path)
 		}
@@ -89,7 +89,7 @@ func TestEachOperationAsksForTheScopeThatTheDocumentNames(t *testing.T) {
 				switch {
 				case o.method == "GET" || o.method == "DELETE":
 					return h.send(o.method, path, nil, "Authorization: Bearer "+key)
-				case strings.HasPrefix(o.path, "/v1/"):
+				case strings.HasPrefix(o.path, "/v1/"), strings.HasPrefix(o.path, "/api/v1/"):
 					return h.send(o.method, path, map[string]any{}, "X-API-Key: "+key)
 				}
 				return h.send(o.method, path, map[string]any{"api_key": key})
@@ -151,6 +151,15 @@ func TestAKeyForOneAgentReachesNothingOfAnother(t *testing.T) {
 			}
 			for _, path := range []string{"/api/create_agent_auth_profile", "/api/upsert_agent_auth_profile"} {
 				h.refused(403, "AGENT_NOT_ALLOWED", "POST", path, store(id, key))
+			}
+			for _, path := range []string{"/run", "/execute/main"} {
+				h.refused(403, "AGENT_NOT_ALLOWED", "POST", "/api/v1/agents/"+id+path, map[string]any{"auth_token": tokens["other"]}, bearer)
+			}
+			for _, path := range []string{"/architecture", "/status"} {
+				h.refused(403, "AGENT_NOT_ALLOWED", "GET", "/api/v1/agents/"+id+path, nil, bearer)
+			}
+			if got, _ := h.stream("/api/v1/agents/"+id+"/run-stream", map[string]any{}, bearer).frames(); len(got) != 1 || !strings.Contains(got[0], access.ErrAgentNotAllowed.Message) {
+				t.Errorf("a stream of %s: %v", id, got)
 			}
 			for _, path := range []string{"/run_agent", "/api/run_agent"} {
 				h.refused(403, "AGENT_NOT_ALLOWED", "POST", path, map[string]any{"agent_id": id, "api_key": key, "auth_token": tokens["other"]})

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/account"
 	"github.com/keyward/keyward/internal/api"
 	"github.com/keyward/keyward/internal/api/auth"
 	"github.com/keyward/keyward/internal/api/profiles"
+	"github.com/keyward/keyward/internal/api/runagent"
 	v1 "github.com/keyward/keyward/internal/api/v1"
 	"github.com/keyward/keyward/internal/api/verify"
 	"github.com/keyward/keyward/internal/dashboard"
@@ -30,7 +32,7 @@ func (s *server) handler() *api.API {
 	a := api.New(api.Config{
 		Log: s.log, Authenticate: s.authenticate, IsOurs: gate.IsOurs,
 		Refusals: map[api.Security][]*fault.Fault{
-			api.KeyOrToken: append(keys, tokens...), api.AccessToken: tokens, api.KeyInBody: keys,
+			api.KeyOrToken: append(keys, tokens...), api.KeyInURL: append(keys, tokens...), api.AccessToken: tokens, api.KeyInBody: keys,
 		},
 		Observe: s.observe, TrustedProxies: s.Config.TrustedProxies, ClientIPHeader: s.Config.ClientIPHeader,
 	})
@@ -46,6 +48,7 @@ func (s *server) handler() *api.API {
 	v1.RegisterAudit(a, s.audit)
 	v1.RegisterOperator(a, s.accounts)
 	profiles.Register(a, s.vault, s.runs, func(id string) string { return s.url + "/runs/" + id })
+	runagent.Register(a, s.runAgent())
 	dashboard.Register(a, s.pages())
 	s.registerRest(a)
 	return a
@@ -61,6 +64,13 @@ func (s *server) authenticate(ctx context.Context, c api.Credentials, from api.C
 	return s.gate.Key(ctx, c.Secret, gate.Question{
 		Action: c.Action, Address: from.Address, RequestID: from.RequestID, Cost: 1, Free: c.Free, Signature: gate.Signature(c.Signature),
 	})
+}
+
+// runAgent are the parts of the surface for the RunAgent SDKs.
+func (s *server) runAgent() runagent.Parts {
+	return runagent.Parts{
+		Now: time.Now, Accounts: s.accounts, Agents: s.agents, Runs: s.runs, Ready: s.ready, Stopping: s.draining.Load, Streams: &s.streams,
+	}
 }
 
 // status is what a probe is answered.

@@ -207,6 +207,7 @@ func (s *server) serve(ctx context.Context) error {
 	}
 	s.runs.Shutdown(patient)
 	<-answered
+	s.hangUp(lastWords)
 	err = errors.Join(err, cut, shutdown(s.console, time.Second), shutdown(watched, time.Second))
 	s.loops.stop()
 	// Counts first: what is not given back of limits only counts as used.
@@ -214,6 +215,19 @@ func (s *server) serve(ctx context.Context) error {
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer done()
 	return errors.Join(err, s.usage.Flush(last), s.limits.Settle(last), s.fleet.Leave(context.WithoutCancel(ctx)))
+}
+
+// hangUp waits until the streams have told how their runs have ended.
+func (s *server) hangUp(limit time.Duration) {
+	told := make(chan struct{})
+	go func() {
+		s.streams.Wait()
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-time.After(limit):
+	}
 }
 
 // listensOn is the address that is listened on, whatever the public one is.

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -86,6 +87,7 @@ type server struct {
 	tls      *certificate
 	loops    *loops
 	draining atomic.Bool
+	streams  sync.WaitGroup // WebSockets, which an http.Server forgets
 
 	setupCode string // "": there is an operator
 }
