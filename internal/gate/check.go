@@ -126,12 +126,13 @@ type Answer struct {
 
 	member *member
 	key    *checked
+	value  *apikey.Digest
 }
 
 // Caller returns who a checked key makes of its holder.
 func (a *Answer) Caller(q *Question) access.Caller {
 	who := a.member.who
-	who.KeyID, who.KeyType, who.KeyExpiresAt = a.KeyID, a.Type, a.ExpiresAt
+	who.KeyID, who.KeyValue, who.KeyType, who.KeyExpiresAt = a.KeyID, *a.value, a.Type, a.ExpiresAt
 	who.Scopes, who.AgentIDs = a.Scopes, a.AgentIDs
 	who.Address, who.RequestID = q.Address, q.RequestID
 	return who
@@ -191,7 +192,7 @@ func (a *Answer) learn(e *entry) {
 	if r := k.rare; r != nil {
 		a.AgentIDs, a.ExternalID, a.Metadata = r.agentIDs, r.externalID, r.metadata
 	}
-	a.member, a.key = e.member, k
+	a.member, a.key, a.value = e.member, k, &e.digest
 }
 
 // outcome says how a check is counted that ended with err.
