@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 const here, elsewhere = "127.0.0.1", "127.0.0.2"
@@ -70,6 +71,7 @@ func TestARefusalArrivesAsItIs(t *testing.T) {
 		w.refused("a page", w.send(here, "GET", "/index.html", "", "X-Request-Id: a.b-c_1"), 401, "INVALID_API_KEY")
 		w.refused("garbage", w.send(here, "GET", "/", "", "X-API-Key: nonsense", "X-Request-Id: not one\"}"), 401, "INVALID_API_KEY")
 		w.refused("a body", w.send(here, "POST", "/", strings.Repeat("x", 100_000)), 401, "INVALID_API_KEY")
+		w.refused("two in one header", w.send(here, "GET", "/", "", "X-API-Key: "+good.text, "X-API-Key: "+other.text), 400, "INVALID_REQUEST")
 		w.refused("two keys", w.send(here, "GET", "/", "", "X-API-Key: "+good.text, "Authorization: Bearer "+other.text), 400, "INVALID_REQUEST")
 		if a := w.send(here, "GET", "/", "", "X-API-Key: "+good.text, "Authorization: Basic YTpi"); a.status != 200 {
 			t.Errorf("a foreign Authorization: %d %s", a.status, a.text)
@@ -104,10 +106,10 @@ func TestARefusalArrivesAsItIs(t *testing.T) {
 
 		w.call(204, "DELETE", fmt.Sprint("/v1/keys/", good.id), w.signedIn, nil)
 		w.refused("a revoked key", w.send(here, "GET", "/", "", "X-API-Key: "+good.text), 401, "REVOKED_API_KEY")
-		if url := w.url; strings.Contains(t.Name(), "nginx") {
+		if strings.HasSuffix(t.Name(), "/nginx") {
 			for _, inner := range []string{"/_keyward/check", "/_keyward/", "/_keyward/run"} {
 				if status := w.send(here, "GET", inner, "", "X-API-Key: "+other.text).status; status != 404 {
-					t.Errorf("%s%s: %d", url, inner, status)
+					t.Errorf("%s: %d", inner, status)
 				}
 			}
 			scoped := w.key(map[string]any{"name": "reader", "scopes": []string{"read"}})
@@ -250,5 +252,29 @@ func TestARequestIsCountedOnce(t *testing.T) {
 		if used["allowed"] != float64(limit) || used["rate_limited"] != float64(clients*times-limit) || used["denied"] != 0.0 {
 			t.Errorf("counted: %v", used)
 		}
+	})
+}
+
+func TestAKeywardThatDoesNotAnswerLetsNobodyIn(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		k := w.key(map[string]any{"name": "k"})
+		w.relay.stall()
+		began := time.Now()
+		w.refused("while Keyward hangs", w.send(here, "POST", "/", "a body", "X-API-Key: "+k.text), 503, "UNAVAILABLE")
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it was waited for %v", took)
+		}
+	})
+}
+
+// A service that is down is not taken for a Keyward that is.
+func TestAServiceThatIsDownIsToldApart(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		k := w.key(map[string]any{"name": "k"})
+		w.service.Close()
+		if a := w.send(here, "GET", "/", "", "X-API-Key: "+k.text); a.status != 502 || a.err.Code != "" {
+			t.Errorf("%d %s", a.status, a.text)
+		}
+		w.refused("without a key", w.send(here, "GET", "/", ""), 401, "INVALID_API_KEY")
 	})
 }

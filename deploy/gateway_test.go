@@ -315,6 +315,14 @@ type relay struct {
 	address string
 	mu      sync.Mutex
 	count   int
+	stalled bool
+}
+
+// stall lets new connections wait for ever.
+func (r *relay) stall() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stalled = true
 }
 
 func (r *relay) connections() int {
@@ -339,9 +347,14 @@ func startRelay(t *testing.T, to string) *relay {
 			}
 			r.mu.Lock()
 			r.count++
+			stalled := r.stalled
 			r.mu.Unlock()
 			go func() {
 				defer in.Close()
+				if stalled {
+					_, _ = io.Copy(io.Discard, in) // until the gateway gives up
+					return
+				}
 				out, err := net.Dial("tcp", to)
 				if err != nil {
 					return
