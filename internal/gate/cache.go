@@ -99,7 +99,9 @@ func (c *cache) member(id memberID) *member {
 }
 
 // put remembers e and its member, which were read when the generation was
-// already read, or does nothing if a door was closed since.
+// already read, or does nothing if a door was closed since. It does not change e:
+// its reader answers with what it has read, though an older reading of the member
+// be remembered.
 func (c *cache) put(e *entry, read uint64) {
 	s := c.shard(&e.digest)
 	s.mu.Lock()
@@ -119,8 +121,8 @@ func (c *cache) put(e *entry, read uint64) {
 			delete(c.members, id)
 		}
 		c.members[e.member.memberID] = e.member
-	} else if c.members[e.member.memberID] != e.member {
-		e.member = c.members[e.member.memberID] // as new as this one, and shared
+	} else if m := c.members[e.member.memberID]; m != e.member {
+		e = &entry{digest: e.digest, key: e.key, member: m} // no closing has told them apart, and it is shared
 	}
 	if old := s.entries[e.digest]; old != nil {
 		s.drop(old)

@@ -150,3 +150,23 @@ func BenchmarkGet(b *testing.B) {
 		}
 	})
 }
+
+func TestWhatWasJustReadIsAnsweredThoughAnOlderReadingIsRemembered(t *testing.T) {
+	// A server that can't follow the change log reads every key anew, and its
+	// member: what it has kept from before may be wrong.
+	c := newCache(100)
+	id := memberID{"a", "o"}
+	before, now := &member{memberID: id}, &member{memberID: id}
+	c.put(entryOf(1, before), c.generation.Load())
+	e := entryOf(2, now)
+	c.put(e, c.generation.Load())
+	if e.member != now {
+		t.Error("the member that was just read is exchanged for an older one")
+	}
+	c.closeMembers(func(memberID) bool { return true })
+	for n := 1; n <= 2; n++ {
+		if d := digestOf(n); c.get(&d) != nil {
+			t.Errorf("key %d is remembered after its member was closed", n)
+		}
+	}
+}

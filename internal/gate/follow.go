@@ -76,12 +76,15 @@ func (m moment) within(d time.Duration, now time.Time) bool {
 
 // mayTrust reports whether what was remembered may be used: what other servers
 // closed until a lease ago is known.
-func (g *Gate) mayTrust() bool {
+func (g *Gate) mayTrust() bool { return g.knows(lease) }
+
+// knows reports whether what other servers closed until so long ago is known.
+func (g *Gate) knows(ago time.Duration) bool {
 	if !g.Shared {
 		return true
 	}
 	looked := g.looked.Load()
-	return looked != nil && looked.within(lease, time.Now())
+	return looked != nil && looked.within(ago, time.Now())
 }
 
 // Follow reads what other servers close, until ctx ends. What it fails with is

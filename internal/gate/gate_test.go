@@ -182,6 +182,41 @@ func TestKeysThatDoNotExistReachTheDatabaseAFewTimesForAnAddress(t *testing.T) {
 	}
 }
 
+func TestWhoeverDoesNotWaitForTheAnswerIsCountedToo(t *testing.T) {
+	h := newHouse(t, dbtest.SQLite(t))
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 1000 {
+		before := count(t, h.Metrics.Lookups)
+		err := h.Check(gone, unknown(), &gate.Question{Address: netip.MustParseAddr("192.0.2.1")}, &gate.Answer{})
+		if fault.Of(err).Kind == fault.RateLimited {
+			continue
+		}
+		for count(t, h.Metrics.Lookups) == before {
+			runtime.Gosched()
+		}
+	}
+	if n := count(t, h.Metrics.Lookups); n > 200 {
+		t.Errorf("%v look-ups of 1000", n)
+	}
+}
+
+func TestACrowdOfUnknownKeysAtOnceIsCountedAsItGoes(t *testing.T) {
+	h := newHouse(t, dbtest.SQLite(t))
+	var wg sync.WaitGroup
+	for range 2000 {
+		wg.Go(func() {
+			if _, err := h.check(unknown(), gate.Question{Address: netip.MustParseAddr("192.0.2.1")}); err == nil {
+				t.Error("a key that does not exist is good")
+			}
+		})
+	}
+	wg.Wait()
+	if n := count(t, h.Metrics.Lookups); n > 250 {
+		t.Errorf("%v look-ups of 2000", n)
+	}
+}
+
 func TestAMillionKeysThatDoNotExistLeaveMemoryFlat(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million checks take a while")
