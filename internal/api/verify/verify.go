@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -31,12 +32,13 @@ type surface struct {
 	api      *api.API
 	gate     *gate.Gate
 	gateways []netip.Prefix
+	last     atomic.Pointer[known] // the query that was read last
 }
 
 // Register adds the two calls to a. Gateways are the addresses that may ask for
 // the keys of all organizations.
 func Register(a *api.API, g *gate.Gate, gateways []netip.Prefix) {
-	s := &surface{a, g, gateways}
+	s := &surface{api: a, gate: g, gateways: gateways}
 	const tag = "API keys"
 	post := api.Operation{
 		Method: http.MethodPost, Path: "/v1/keys/verify", Name: "verifyKey", Tag: tag, Security: api.KeyOrToken, Action: access.VerifyKeys, Free: true,
