@@ -171,6 +171,11 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	f.gate.apply(changes)
 	f.unnumbered, f.last = still, last
-	f.gate.looked.Store(&moment{now})
+	// Nobody waits for the lease of a server that he does not know of. One that
+	// stood still for long enough to be forgotten trusts nothing until it has told
+	// the others that it is back.
+	if (moment{f.gate.Beaten()}).within(f.gate.Counted, now) {
+		f.gate.looked.Store(&moment{now})
+	}
 	return nil
 }

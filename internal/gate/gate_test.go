@@ -255,6 +255,34 @@ func TestAMillionKeysThatDoNotExistLeaveMemoryFlat(t *testing.T) {
 	}
 }
 
+func TestAServerThatTheOthersMayHaveForgottenTrustsNothing(t *testing.T) {
+	h := newHouse(t, dbtest.SQLite(t))
+	_, key := h.make(t, apikey.Request{Name: "k"})
+	h.Shared, h.Counted = true, time.Minute
+	var beaten atomic.Int64
+	h.Beaten = func() time.Time { return time.Unix(0, beaten.Load()) }
+	follow := func(name string, at time.Time, trusts bool) {
+		t.Helper()
+		beaten.Store(at.UnixNano())
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer stop()
+		wg.Go(func() { _ = h.Follow(ctx) })
+		before, since := count(t, h.Metrics.CacheHits), time.Now()
+		for time.Since(since) < 300*time.Millisecond {
+			if _, err := h.check(key, gate.Question{Cost: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := count(t, h.Metrics.CacheHits) > before; got != trusts {
+			t.Errorf("%s: it trusts what it remembers is %v", name, got)
+		}
+	}
+	follow("forgotten", time.Now().Add(-2*time.Minute), false)
+	follow("counted", time.Now(), true)
+}
+
 func TestAnExpiredKeyIsRefusedFromMemoryToo(t *testing.T) {
 	h := newHouse(t, dbtest.SQLite(t))
 	now := time.Now()
