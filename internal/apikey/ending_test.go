@@ -262,3 +262,29 @@ func TestAKeyThatHasEndedDoesNothing(t *testing.T) {
 		}
 	})
 }
+
+// Of two keys that revoke each other at once, one is first, and the other ends
+// before it does anything.
+func TestOfTwoKeysThatRevokeEachOtherOneIsFirst(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		for round := range 2 {
+			a := h.issue(t, h.jane, apikey.Request{Name: fmt.Sprint("a ", round)})
+			b := h.issue(t, h.jane, apikey.Request{Name: fmt.Sprint("b ", round)})
+			errs := make([]error, 2)
+			var wg sync.WaitGroup
+			wg.Go(func() { errs[0] = h.Revoke(t.Context(), h.as(h.jane, a), b.ID) })
+			wg.Go(func() { errs[1] = h.Revoke(t.Context(), h.as(h.jane, b), a.ID) })
+			wg.Wait()
+			first := slices.Index(errs, nil)
+			if first < 0 || !errors.Is(errs[1-first], apikey.ErrRevoked) {
+				t.Fatalf("%v", errs)
+			}
+			for i, v := range []apikey.Issued{a, b} {
+				if err := h.state(t, v.Secret); (err == nil) != (i == first) {
+					t.Errorf("%s: %v, and %d was first", v.Name, err, first)
+				}
+			}
+		}
+	})
+}
