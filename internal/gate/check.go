@@ -167,8 +167,8 @@ func (g *Gate) check(ctx context.Context, presented []byte, q *Question, a *Answ
 	}
 	a.learn(e)
 	now := g.Now()
-	if err = g.refusal(ctx, &e.key, q, now); err == nil {
-		err = g.take(ctx, e, q, a)
+	if err = g.refusal(&e.key, q, now); err == nil {
+		err = g.admit(ctx, e, q, a, now)
 	} else if fault.Of(err).Kind == fault.Forbidden {
 		// The key is good, so its holder is told how it stands with its limit.
 		look := *q
@@ -207,7 +207,7 @@ func outcome(err error) usage.Outcome {
 }
 
 // refusal returns why the key's settings do not let the request in, or nil.
-func (g *Gate) refusal(ctx context.Context, k *checked, q *Question, now time.Time) error {
+func (g *Gate) refusal(k *checked, q *Question, now time.Time) error {
 	if err := k.usable(now); err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (g *Gate) refusal(ctx context.Context, k *checked, q *Question, now time.Ti
 		}
 	}
 	if k.signed {
-		return g.checkSignature(ctx, k, &q.Signature, now)
+		return checkSignature(k, &q.Signature, now)
 	}
 	return nil
 }
@@ -238,6 +238,31 @@ func contains(networks []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
+// admit lets a request in that nothing of the key's settings is against: once, if
+// it is signed, and within its limits.
+func (g *Gate) admit(ctx context.Context, e *entry, q *Question, a *Answer, now time.Time) error {
+	if !e.key.signed || !q.Signature.counts() {
+		return g.take(ctx, e, q, a)
+	}
+	// What the limits refuse is not remembered, or a key with the smallest of
+	// limits could fill the memory of signatures for all.
+	if !q.Free && e.key.limits != (access.Limits{}) {
+		v, err := g.Limits.Would(ctx, e.key.id, e.key.limits, q.Cost)
+		if err != nil {
+			return unavailable(err)
+		} else if !v.Allowed {
+			return g.judge(e, v, a)
+		}
+	}
+	if err := g.remember(ctx, &e.key, &q.Signature, now); err != nil {
+		return err
+	}
+	return g.take(ctx, e, q, a)
+}
+
+// unavailable is what a check ends in whose database fails.
+func unavailable(err error) error { return fault.ErrUnavailable.Retry(time.Second).Because(err) }
+
 // take asks the key's limits.
 func (g *Gate) take(ctx context.Context, e *entry, q *Question, a *Answer) error {
 	k := &e.key
@@ -246,8 +271,15 @@ func (g *Gate) take(ctx context.Context, e *entry, q *Question, a *Answer) error
 	}
 	v, err := g.Limits.Take(ctx, k.id, k.limits, q.Cost)
 	if err != nil {
-		return fault.ErrUnavailable.Retry(time.Second).Because(err)
+		return unavailable(err)
 	}
+	return g.judge(e, v, a)
+}
+
+// judge tells the answer and the alert of a verdict, and returns why it refuses
+// the request, or nil.
+func (g *Gate) judge(e *entry, v limit.Verdict, a *Answer) error {
+	k := &e.key
 	a.Verdict, a.Counted = v, true
 	if k.alert > 0 {
 		// After a refusal too: the request that crossed the threshold may have

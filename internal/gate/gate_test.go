@@ -2,12 +2,17 @@ package gate_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -281,6 +286,35 @@ func TestAServerThatTheOthersMayHaveForgottenTrustsNothing(t *testing.T) {
 	}
 	follow("forgotten", time.Now().Add(-2*time.Minute), false)
 	follow("counted", time.Now(), true)
+}
+
+func TestASignedRequestThatTheLimitsRefuseIsNotRemembered(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		h.Shared = true // the memory of signatures is in the database, where it can be counted
+		made, err := h.Keys.Create(t.Context(), h.jane, apikey.Request{Name: "k", RequireSignature: true, Limits: access.Limits{PerHour: 3}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		send := func(body string) error {
+			s := gate.Signature{Timestamp: strconv.FormatInt(time.Now().Unix(), 10), Method: "POST", Target: "/x", Body: []byte(body)}
+			mac := hmac.New(sha256.New, made.Signing.Bytes())
+			fmt.Fprintf(mac, "%s\n%s\n%s\n%s", s.Method, s.Target, s.Timestamp, s.Body)
+			s.Value = hex.EncodeToString(mac.Sum(nil))
+			_, err := h.check(made.Secret.Bytes(), gate.Question{Cost: 1, Signature: s})
+			return err
+		}
+		for n := range 10 {
+			err := send(strconv.Itoa(n))
+			if n < 3 && err != nil || n >= 3 && !errors.Is(err, gate.ErrRateLimited) {
+				t.Fatalf("request %d: %v", n, err)
+			}
+		}
+		var remembered int
+		if err := d.QueryRow(t.Context(), `SELECT count(*) FROM signatures_seen`).Scan(&remembered); err != nil || remembered != 3 {
+			t.Errorf("%d signatures are remembered of 3 requests that were let in (%v)", remembered, err)
+		}
+	})
 }
 
 func TestAnExpiredKeyIsRefusedFromMemoryToo(t *testing.T) {
