@@ -130,7 +130,7 @@ func readSettings(query url.Values) (set settings, err error) {
 			}
 			set.organization = value
 		case "scope":
-			if set.scopes, err = access.ParseScopes(strings.FieldsFunc(value, isSeparator), access.AllScopes); err != nil {
+			if set.scopes, err = access.ParseScopes(strings.FieldsFunc(value, isSeparator), access.AllScopes); err != nil || set.scopes == 0 {
 				return set, fault.Field("scope", "must hold scopes, separated by commas: "+strings.Join(access.ScopeNames(), ", "))
 			}
 		case "agent_id":
