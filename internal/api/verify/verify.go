@@ -153,12 +153,12 @@ func (s *surface) verify(ctx context.Context, who access.Caller, in *client.Veri
 	}
 	var a gate.Answer
 	err = s.gate.Check(ctx, []byte(in.Key), &q, &a)
-	f := fault.Of(err)
-	if err != nil && (f.Kind == fault.Internal || f.Kind == fault.Unavailable) {
-		return none, err
-	}
 	out := client.Verification{Valid: err == nil, Code: "VALID"}
 	if err != nil {
+		f := fault.Of(err)
+		if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
+			return none, err
+		}
 		out.Code, out.Message, out.Details = f.Code, f.Message, f.Details
 		out.RetryAfter = int((f.RetryAfter + time.Second - 1) / time.Second)
 	}
