@@ -18,6 +18,10 @@ const (
 	// glance is how often a server looks.
 	glance = 150 * time.Millisecond
 
+	// lookTime is how long a look may take: a connection that was cut without a
+	// word is given up, and the next look takes another.
+	lookTime = 5 * time.Second
+
 	// patience is how long a server that could not look may still catch up. The
 	// change log keeps its entries far longer.
 	patience = time.Hour
@@ -31,7 +35,10 @@ func (g *Gate) Closed(ctx context.Context, changes []access.Change) {
 		return
 	}
 	committed := time.Now()
-	// A server that is not among them yet has read nothing before it was.
+	// A server that is not among them yet has read nothing before it was. A
+	// database that does not say so in time is waited for no longer than the others.
+	ctx, cancel := context.WithTimeout(ctx, lease)
+	defer cancel()
 	if others, err := g.Others(ctx); err == nil && others == 0 {
 		return
 	}
@@ -94,7 +101,10 @@ func (g *Gate) Follow(ctx context.Context) error {
 	f := follower{gate: g, unnumbered: map[string]bool{}}
 	reported := ""
 	for {
-		switch err := f.look(ctx); {
+		looking, cancel := context.WithTimeout(ctx, lookTime)
+		err := f.look(looking)
+		cancel()
+		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
