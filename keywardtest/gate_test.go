@@ -111,6 +111,22 @@ func TestSignedRequests(t *testing.T) {
 		if a := h.must(200, "POST", "/v1/keys/verify", question, p.bearer()); a.text("code") != "SIGNATURE_REPLAYED" {
 			t.Errorf("the same again: %s", a.Text)
 		}
+		// What is signed is four lines: a path with a line in it would make two
+		// requests of one signature.
+		split := sign("PUT", "/their/path", "\nbody", secret, now)
+		question["signature"] = map[string]any{
+			"method": "PUT", "path": "/their/path", "timestamp": split[0][len("X-Timestamp: "):], "value": split[1][len("X-Signature: "):], "body": []byte("\nbody"),
+		}
+		if a := h.must(200, "POST", "/v1/keys/verify", question, p.bearer()); a.text("code") != "VALID" {
+			t.Errorf("a body that begins with a line feed: %s", a.Text)
+		}
+		joined := sign("PUT\n/their", "/path", "", secret, now)
+		question["signature"] = map[string]any{
+			"method": "PUT\n/their", "path": "/path", "timestamp": joined[0][len("X-Timestamp: "):], "value": joined[1][len("X-Signature: "):],
+		}
+		if a := h.must(200, "POST", "/v1/keys/verify", question, p.bearer()); a.text("code") != "INVALID_SIGNATURE" {
+			t.Errorf("a method with a line feed: %s", a.Text)
+		}
 		delete(question, "signature")
 		if a := h.must(200, "POST", "/v1/keys/verify", question, p.bearer()); a.text("code") != "SIGNATURE_REQUIRED" {
 			t.Errorf("without the signature: %s", a.Text)

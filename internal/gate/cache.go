@@ -35,7 +35,7 @@ const shards = 64
 
 // maxMembers is how many accounts in organizations are remembered. Far more than
 // that are in use at once only on a server that has memory for it.
-const maxMembers = 20_000
+const maxMembers = 1 << 16
 
 type shard struct {
 	mu       sync.Mutex

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +45,9 @@ func (s *Signature) counts() bool { return s.Method != http.MethodGet && s.Metho
 func checkSignature(k *checked, s *Signature, now time.Time) error {
 	if s.Value == "" || s.Timestamp == "" || k.rare == nil {
 		return ErrSignatureRequired
+	}
+	if strings.ContainsAny(s.Method, "\r\n") || strings.ContainsAny(s.Target, "\r\n") {
+		return ErrInvalidSignature // parts that move over a line's end would be signed alike
 	}
 	stamp, ok := s.stamp()
 	if !ok {
