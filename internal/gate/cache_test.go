@@ -2,7 +2,6 @@ package gate
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -118,12 +117,11 @@ func TestNothingClosedIsEverGotByTheCache(t *testing.T) {
 				if e == nil {
 					read := c.generation.Load()
 					e = entryOf(k, m)
-					e.key.name = fmt.Sprint(now[k].Load())
-					e.key.alert = now[k].Load()
+					e.key.revokedAt = now[k].Load()
 					c.put(e, read)
 				}
-				if e.key.alert < least {
-					t.Errorf("key %d: got version %d after %d had been closed", k, e.key.alert, least)
+				if e.key.revokedAt < least {
+					t.Errorf("key %d: got version %d after %d had been closed", k, e.key.revokedAt, least)
 					return
 				}
 			}

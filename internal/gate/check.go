@@ -29,24 +29,40 @@ var (
 // hundred thousand of these are in memory at once.
 type checked struct {
 	id            int64
-	name          string
-	kind          string // its type
+	names         string // its name, and what its owner calls its holder
+	nameLength    uint16 // of the first of them, in bytes
+	kind          uint8  // its type, in types
+	alert         uint8  // the percentage of the limit at which an alert fires; 0: none
 	scopes        access.Scopes
 	disabled      bool
 	signed        bool  // its requests must be
 	expiresAt     int64 // in microseconds; 0: never
 	secretExpires int64
 	revokedAt     int64 // 0: not revoked
-	alert         int64 // the percentage of the limit at which an alert fires; 0: none
 	limits        access.Limits
 	rare          *rare // nil for most keys
 }
+
+// types are the types of keys.
+var types = []string{apikey.Personal, apikey.Temporary, apikey.Service}
+
+// kindOf returns the place of a type. There is no other: a row's tag vouches for
+// its type.
+func kindOf(name string) uint8 {
+	i := slices.Index(types, name)
+	if i < 0 {
+		panic("gate: a key of an unknown type")
+	}
+	return uint8(i)
+}
+
+func (c *checked) name() string       { return c.names[:c.nameLength] }
+func (c *checked) externalID() string { return c.names[c.nameLength:] }
 
 // rare is what few keys have.
 type rare struct {
 	agentIDs   []string
 	allowedIPs []netip.Prefix
-	externalID string
 	metadata   []byte
 	signing    seal.Secret
 }
@@ -55,20 +71,12 @@ type rare struct {
 func check(f apikey.Found, who access.Caller) checked {
 	k := f.Key
 	c := checked{
-		id: k.ID, name: k.Name, kind: k.Type, scopes: k.Scopes, disabled: k.Disabled, signed: k.RequireSignature,
+		id: k.ID, names: k.Name + k.ExternalID, nameLength: uint16(len(k.Name)), kind: kindOf(k.Type), scopes: k.Scopes, disabled: k.Disabled, signed: k.RequireSignature,
 		expiresAt: db.Micros(k.ExpiresAt), secretExpires: db.Micros(f.SecretExpiresAt), revokedAt: db.Micros(k.RevokedAt),
 		limits: who.Limits.Lowered(k.Limits),
 	}
-	switch k.Type { // one text for all of them
-	case apikey.Personal:
-		c.kind = apikey.Personal
-	case apikey.Service:
-		c.kind = apikey.Service
-	case apikey.Temporary:
-		c.kind = apikey.Temporary
-	}
-	if k.AgentIDs != nil || k.AllowedIPs != nil || k.ExternalID != "" || k.Metadata != nil || k.RequireSignature {
-		c.rare = &rare{agentIDs: k.AgentIDs, allowedIPs: k.AllowedIPs, externalID: k.ExternalID, metadata: k.Metadata, signing: f.Signing}
+	if k.AgentIDs != nil || k.AllowedIPs != nil || k.Metadata != nil || k.RequireSignature {
+		c.rare = &rare{agentIDs: k.AgentIDs, allowedIPs: k.AllowedIPs, metadata: k.Metadata, signing: f.Signing}
 	}
 	return c
 }
@@ -186,11 +194,11 @@ func (g *Gate) check(ctx context.Context, presented []byte, q *Question, a *Answ
 
 func (a *Answer) learn(e *entry) {
 	k := &e.key
-	a.KeyID, a.Name, a.Type, a.Scopes, a.Limits = k.id, k.name, k.kind, k.scopes, k.limits
+	a.KeyID, a.Name, a.Type, a.Scopes, a.Limits = k.id, k.name(), types[k.kind], k.scopes, k.limits
 	a.OrganizationID, a.AccountID = e.member.organizationID, e.member.accountID
-	a.ExpiresAt = db.Time(k.expiresAt)
+	a.ExpiresAt, a.ExternalID = db.Time(k.expiresAt), k.externalID()
 	if r := k.rare; r != nil {
-		a.AgentIDs, a.ExternalID, a.Metadata = r.agentIDs, r.externalID, r.metadata
+		a.AgentIDs, a.Metadata = r.agentIDs, r.metadata
 	}
 	a.member, a.key, a.value = e.member, k, &e.digest
 }

@@ -216,9 +216,11 @@ func (g *Gate) load(ctx context.Context, digest apikey.Digest) (*entry, error) {
 	}
 	e := &entry{digest: digest, member: m, key: check(found, m.who)}
 	if e.key.limits != (access.Limits{}) {
-		if e.key.alert, err = g.Threshold(ctx, found.Key.ID); err != nil {
+		percent, err := g.Threshold(ctx, found.Key.ID)
+		if err != nil {
 			return nil, err
 		}
+		e.key.alert = uint8(percent) // 1 to 100
 	}
 	return e, nil
 }
