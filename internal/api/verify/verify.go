@@ -98,7 +98,7 @@ func (s *surface) post(w http.ResponseWriter, r *http.Request) {
 		s.api.Fail(w, r, err)
 		return
 	}
-	answer, err := json.Marshal(out, json.Deterministic(true))
+	answer, err := encode(&out)
 	if err != nil {
 		s.api.Fail(w, r, err)
 		return
