@@ -60,11 +60,11 @@ CREATE TABLE usage_counts (
     PRIMARY KEY (grain, at, shard)
 );
 
--- When and from where a key was last used.
+-- When and from where keys were last used: a row holds all keys of one shard.
 CREATE TABLE key_uses (
-    key_id  BIGINT PRIMARY KEY REFERENCES api_keys (id) ON DELETE CASCADE,
-    at      BIGINT NOT NULL,
-    address TEXT   NOT NULL
+    shard    BIGINT PRIMARY KEY,
+    revision BIGINT NOT NULL,
+    uses     BYTEA  NOT NULL
 );
 
 -- When to tell somebody how much of a key's limit is used. secret is a box, or
