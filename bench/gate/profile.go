@@ -39,7 +39,24 @@ func (b *bench) profiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	prefix := filepath.Join(b.profile, "cold")
+	crowd := large.keys[:min(b.used, len(large.keys))]
+	file, err := large.file(len(crowd))
+	if err != nil {
+		return err
+	}
+	prefix := filepath.Join(b.profile, "crowd")
+	err = b.profiled(large, prefix, func(address string) error {
+		if _, err := large.askOnce(address, crowd); err != nil {
+			return err
+		}
+		p, err := b.wrk(address, large.asks()[0], file, 4*b.seconds)
+		fmt.Printf("%s: %.0f checks a second of %d keys with the profiler on, p99 %v\n", prefix, p.perSecond, len(crowd), p.p99)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	prefix = filepath.Join(b.profile, "cold")
 	return b.profiled(large, prefix, func(address string) error {
 		l, err := large.askOnce(address, large.keys[:min(b.used, len(large.keys))])
 		fmt.Printf("%s: %.0f cold keys a second with the profiler on\n", prefix, l.perSecond(min(b.used, len(large.keys))))

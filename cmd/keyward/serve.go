@@ -34,6 +34,7 @@ SIGTERM and Ctrl-C let what is under way finish; a second one does not wait.`,
 			for _, w := range warnings {
 				fmt.Fprintln(c.ErrOrStderr(), "keyward: warning:", w)
 			}
+			tuneCollector(c.Context())
 			return serve.Run(c.Context(), serve.Options{
 				Config: cfg, Version: version(), Say: c.OutOrStdout(), Log: c.ErrOrStderr(), Lookup: os.LookupEnv,
 			})

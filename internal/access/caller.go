@@ -42,7 +42,8 @@ type Caller struct {
 	Limits         Limits // what the organization gives each of its keys
 	Quotas         Quotas
 
-	KeyID        int64 // an API key was presented; 0 if not
+	KeyID        int64    // an API key was presented; 0 if not
+	KeyValue     [32]byte // the digest of the value that it was presented as
 	KeyType      string
 	KeyExpiresAt time.Time // zero: never
 	Scopes       Scopes    // of the key; a sign-in needs none

@@ -71,7 +71,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxBody {
 		return nil, ErrBodyTooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, MaxBody), r.ContentLength)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -82,6 +82,28 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, nil
 	}
 	return body, checkMediaType(r.Header)
+}
+
+// readAll is io.ReadAll for a body whose length is told, if it is a usual one.
+func readAll(from io.Reader, length int64) ([]byte, error) {
+	const usual = 16 << 10 // who claims more must send it before it is kept
+	if length <= 0 || length > usual {
+		return io.ReadAll(from)
+	}
+	body := make([]byte, length, length+1)
+	if n, err := io.ReadFull(from, body); err != nil {
+		return body[:n], err
+	}
+	// The end of the body must be seen, or the connection is not used again.
+	n, err := from.Read(body[length : length+1])
+	if err == io.EOF {
+		return body, nil
+	} else if err == nil && n > 0 {
+		err = errors.New("a body is longer than its Content-Length")
+	} else if err == nil {
+		err = io.ErrNoProgress
+	}
+	return nil, err
 }
 
 func checkMediaType(h http.Header) error {

@@ -115,8 +115,14 @@ func (h *house) change(t *testing.T, who access.Caller, id int64, c apikey.Chang
 
 func ptr[T any](v T) *T { return &v }
 
-// with returns who as the caller that presents k.
-func with(who access.Caller, k apikey.Key) access.Caller {
+// with returns who as the caller that presents k, as its newest value.
+func (h *house) with(t *testing.T, who access.Caller, k apikey.Key) access.Caller {
+	t.Helper()
+	var digest []byte
+	if err := h.DB.QueryRow(t.Context(), `SELECT digest FROM api_key_secrets WHERE key_id = $1 ORDER BY created_at DESC LIMIT 1`, k.ID).Scan(&digest); err != nil {
+		t.Fatal(err)
+	}
+	who.KeyValue = [32]byte(digest)
 	who.SignInID, who.KeyID, who.KeyType, who.KeyExpiresAt, who.Scopes, who.AgentIDs = "", k.ID, k.Type, k.ExpiresAt, k.Scopes, k.AgentIDs
 	return who
 }
@@ -161,10 +167,10 @@ func TestAKeyTakesWhatItMadeWithIt(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		h := newHouse(t, d)
 		mother, ms := h.make(t, h.jane, apikey.Request{Name: "mother"})
-		child, cs := h.make(t, with(h.jane, mother), apikey.Request{Name: "child"})
-		_, gs := h.make(t, with(h.jane, child), apikey.Request{Name: "grandchild"})
+		child, cs := h.make(t, h.with(t, h.jane, mother), apikey.Request{Name: "child"})
+		_, gs := h.make(t, h.with(t, h.jane, child), apikey.Request{Name: "grandchild"})
 		_, other := h.make(t, h.jane, apikey.Request{Name: "other"})
-		if err := h.RevokeSelf(t.Context(), with(h.jane, mother)); err != nil {
+		if err := h.RevokeSelf(t.Context(), h.with(t, h.jane, mother)); err != nil {
 			t.Fatal(err)
 		}
 		for _, s := range []seal.Secret{ms, cs, gs} {
@@ -175,7 +181,7 @@ func TestAKeyTakesWhatItMadeWithIt(t *testing.T) {
 		if _, err := h.Find(t.Context(), other); err != nil {
 			t.Errorf("a key that it did not make: %v", err)
 		}
-		if _, err := h.Create(t.Context(), with(h.jane, child), apikey.Request{Name: "late"}); !errors.Is(err, apikey.ErrRevoked) {
+		if _, err := h.Create(t.Context(), h.with(t, h.jane, child), apikey.Request{Name: "late"}); !errors.Is(err, apikey.ErrRevoked) {
 			t.Errorf("a revoked key makes another: %v", err)
 		}
 		var closed int
@@ -194,7 +200,7 @@ func TestRemovingAnAccountEndsItsKeysAndWhatTheyMade(t *testing.T) {
 		for i := range 5 { // each makes the next
 			k, secret := h.make(t, who, apikey.Request{Name: fmt.Sprint("key ", i)})
 			h.clock.pass(time.Second)
-			who, made = with(h.jane, k), append(made, secret)
+			who, made = h.with(t, h.jane, k), append(made, secret)
 		}
 		err := h.Acts.Do(t.Context(), h.jane, access.DeleteAccount, func(tx *db.Tx, act *access.Act) error {
 			return h.RevokeAccount(t.Context(), tx, act, h.jane.AccountID)
@@ -222,9 +228,10 @@ func TestNoKeyOutlivesTheOneThatWasMakingIt(t *testing.T) {
 			var wg sync.WaitGroup
 			var mu sync.Mutex
 			var made []seal.Secret
+			who := h.with(t, h.jane, mother)
 			for i := range 8 {
 				wg.Go(func() {
-					child, err := h.Create(t.Context(), with(h.jane, mother), apikey.Request{Name: fmt.Sprint("child", round, "-", i)})
+					child, err := h.Create(t.Context(), who, apikey.Request{Name: fmt.Sprint("child", round, "-", i)})
 					if err == nil {
 						mu.Lock()
 						made = append(made, child.Secret)
@@ -265,7 +272,7 @@ func TestAKeyMakesNoStrongerOne(t *testing.T) {
 			"a shorter life":                     {short, apikey.Request{Name: "d", ExpiresIn: time.Minute}, nil},
 			"a temporary key by a temporary one": {temp, apikey.Request{Name: "e", Type: apikey.Temporary, ExpiresIn: time.Minute}, nil},
 		} {
-			if _, err := h.Create(t.Context(), with(h.jane, test.maker), test.in); !errors.Is(err, test.want) {
+			if _, err := h.Create(t.Context(), h.with(t, h.jane, test.maker), test.in); !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", name, err, test.want)
 			}
 		}

@@ -223,11 +223,11 @@ func (s *Store) Change(ctx context.Context, who access.Caller, id int64, c Chang
 }
 
 // mayChange returns ErrTooWeak if the key that asks may not make next of k.
-func mayChange(asking *Key, k, next Key) error {
+func mayChange(asking *asker, k, next Key) error {
 	if asking == nil {
 		return nil
 	}
-	if err := k.notStronger(*asking); err != nil {
+	if err := k.notStronger(asking.Key); err != nil {
 		return err
 	}
 	if asking.ID == k.ID {
@@ -241,7 +241,7 @@ func mayChange(asking *Key, k, next Key) error {
 			return tooWeak("metadata", "of itself a key may only narrow what it may do, or end it")
 		}
 	}
-	return next.notStronger(*asking)
+	return next.notStronger(asking.Key)
 }
 
 // differences returns the settings in which two states of a key differ.

@@ -177,7 +177,7 @@ func TestAKeyChangesAndRotatesNothingStronger(t *testing.T) {
 		service, _ := h.make(t, h.jane, apikey.Request{Name: "service", Scopes: []string{"agents:read"}, AllowedIPs: []string{"10.0.0.1"}})
 		other, _ := h.make(t, access.Caller{AccountID: "eve", OrganizationID: "org-jane", Role: access.Owner, SignInID: "s", Quotas: h.jane.Quotas},
 			apikey.Request{Name: "other", Type: apikey.Personal, Scopes: []string{"agents:read"}, AllowedIPs: []string{"10.0.0.1"}})
-		who := with(h.jane, mother)
+		who := h.with(t, h.jane, mother)
 		var none []string
 		for name, test := range map[string]struct {
 			id    int64
@@ -252,7 +252,7 @@ func TestTheKeyThatAsksIsReadAgain(t *testing.T) {
 		} {
 			mother, _ := h.make(t, h.jane, apikey.Request{Name: "mother " + name})
 			child, _ := h.make(t, h.jane, apikey.Request{Name: "child " + name})
-			who := with(h.jane, mother)
+			who := h.with(t, h.jane, mother)
 			h.change(t, h.jane, mother.ID, test.c)
 			if _, err := h.Create(t.Context(), who, apikey.Request{Name: "late " + name}); !errors.Is(err, test.want) {
 				t.Errorf("%s, it makes a key: %v", name, err)
@@ -279,7 +279,7 @@ func TestWhatChangesAKeyClosesItsDoor(t *testing.T) {
 			}
 		}
 		mother, _ := h.make(t, h.jane, apikey.Request{Name: "mother"})
-		child, _ := h.make(t, with(h.jane, mother), apikey.Request{Name: "child"})
+		child, _ := h.make(t, h.with(t, h.jane, mother), apikey.Request{Name: "child"})
 		if len(closed) != 0 {
 			t.Errorf("making a key closes %v", closed)
 		}

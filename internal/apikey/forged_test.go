@@ -63,6 +63,56 @@ func TestForgedRowsAreNoticed(t *testing.T) {
 	})
 }
 
+// Nobody who can write to the database makes a value, or a key that was made
+// with one, be forgotten when the key that gave it ends.
+func TestForgedMakersAreNoticed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		for name, forge := range map[string]string{
+			"a value of nobody's making":       `UPDATE api_key_secrets SET made_by_key = 0 WHERE made_by_key <> 0`,
+			"a value of another's making":      `UPDATE api_key_secrets SET made_by_key = made_by_key + 1 WHERE made_by_key <> 0`,
+			"a value of some key's making":     `UPDATE api_key_secrets SET made_by_key = 7 WHERE made_by_key = 0`,
+			"a value made with none":           `UPDATE api_key_secrets SET made_with = signing WHERE made_by_key <> 0`,
+			"a value made with another":        `UPDATE api_key_secrets SET made_with = digest`,
+			"a value made with it, by nobody":  `UPDATE api_key_secrets SET made_with = digest, made_by_key = 0`,
+			"a key made with none":             `UPDATE api_keys SET made_with = (SELECT signing FROM api_key_secrets LIMIT 1)`,
+			"a key made with another value":    `UPDATE api_keys SET made_with = tag`,
+			"a value as it was before makers":  `UPDATE api_key_secrets SET made_with = signing, made_by_key = 0`,
+			"a key with settings in the place": `UPDATE api_keys SET settings = 'x' WHERE length(made_with) > 0`,
+		} {
+			t.Run(name, func(t *testing.T) {
+				h := newHouse(t, fresh(t, d))
+				k, _ := h.make(t, h.jane, apikey.Request{Name: "giver"})
+				b, _ := h.make(t, h.jane, apikey.Request{Name: "given"})
+				c, _ := h.make(t, h.jane, apikey.Request{Name: "given by that"})
+				v := h.rotateAs(t, h.with(t, h.jane, k), b.ID, 0)
+				who := h.as(h.jane, v)
+				w := h.rotateAs(t, who, c.ID, 0)
+				_, made := h.make(t, who, apikey.Request{Name: "made with that"})
+				secrets := []seal.Secret{v.Secret, w.Secret, made}
+				for _, s := range secrets {
+					if err := h.state(t, s); err != nil {
+						t.Fatal(err)
+					}
+				}
+				run(t, h.DB, forge)
+				noticed := false
+				for _, s := range secrets {
+					_, err := h.Lookup(t.Context(), sha256.Sum256(s.Bytes()))
+					noticed = noticed || errors.Is(err, seal.ErrTag)
+				}
+				if _, err := h.Lookup(t.Context(), sha256.Sum256(secrets[0].Bytes())); name == "a value of some key's making" {
+					noticed = err == nil // nothing of it was touched; the giver's own value was
+					_, err = h.Create(t.Context(), h.with(t, h.jane, k), apikey.Request{Name: "late"})
+					noticed = noticed && errors.Is(err, seal.ErrTag)
+				}
+				if !noticed {
+					t.Error("it was not noticed")
+				}
+			})
+		}
+	})
+}
+
 // A key that was made before there were settings is given none by hand, and
 // gets none by being read another way.
 func TestAKeyWithoutSettingsIsGivenNone(t *testing.T) {

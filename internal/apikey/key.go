@@ -12,6 +12,8 @@
 //     limits, life, signature.
 //   - No key makes, changes or rotates one that is stronger than itself. The
 //     row of the key that asks is read and held in the transaction.
+//   - What a key made ends with it: other keys, and the values that it gave to
+//     others by rotating them, with all that was made with these.
 //   - Whatever of a key changes is in the change log, so that whoever remembers
 //     the key as it was forgets it before the call answers.
 //
@@ -78,6 +80,7 @@ type Key struct {
 	RequireSignature bool
 	Metadata         []byte // a JSON object of its owner's; nil: none
 
+	madeWith []byte // the value that the key which made it was presented as, if a key had given it that
 	scoped   bool   // it names its scopes: it will not have those of later versions
 	settings string // what of these is kept as JSON, as it is kept
 	tag      []byte
@@ -114,20 +117,26 @@ func (k Key) Status(now time.Time) string {
 }
 
 // fields is what the tag of k's row vouches for. A row of the time before keys
-// had settings is written as one without any; the two forms have labels of
-// their own, so that no row can be read both ways.
+// had settings is written as one without any; each form has a label of its own,
+// so that no row can be read two ways.
 func (k Key) fields() [][]byte {
 	label := "key"
 	more := k.ExternalID != "" || k.Disabled || k.settings != ""
-	if more {
+	switch {
+	case len(k.madeWith) > 0:
+		label = "key made with a value"
+	case more:
 		label = "key with settings"
 	}
 	fields := [][]byte{
 		seal.Text(label), seal.Int(k.ID), seal.Text(k.OrganizationID), seal.Text(k.AccountID), seal.Text(k.Name), seal.Text(k.Type),
 		seal.Int(k.MadeByKey), seal.Int(db.Micros(k.CreatedAt)), seal.Int(db.Micros(k.ExpiresAt)), seal.Int(db.Micros(k.RevokedAt)),
 	}
-	if more {
+	if more || len(k.madeWith) > 0 {
 		fields = append(fields, seal.Text(k.ExternalID), seal.Flag(k.Disabled), seal.Text(k.settings))
+	}
+	if len(k.madeWith) > 0 {
+		fields = append(fields, k.madeWith)
 	}
 	return fields
 }

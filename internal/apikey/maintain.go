@@ -12,7 +12,8 @@ import (
 
 // Purge removes up to limit keys that were revoked, and as many values of keys
 // that were rotated away, so long ago that they are not remembered any more, and
-// says how many.
+// says how many. A value stays while there is something that was made with it:
+// whoever ends the key that gave it ends that too.
 func (s *Store) Purge(ctx context.Context, limit int) (removed int, err error) {
 	err = s.DB.Tx(ctx, func(tx *db.Tx) error {
 		before := db.Micros(s.Now().Add(-revokedRemembered))
@@ -22,7 +23,9 @@ func (s *Store) Purge(ctx context.Context, limit int) (removed int, err error) {
 			return err
 		}
 		values, err := tx.Exec(ctx, `DELETE FROM api_key_secrets WHERE digest IN (
-			SELECT digest FROM api_key_secrets WHERE expires_at <> 0 AND expires_at <= $1 LIMIT $2)`, before, limit)
+			SELECT s.digest FROM api_key_secrets s WHERE s.expires_at <> 0 AND s.expires_at <= $1
+			  AND NOT EXISTS (SELECT 1 FROM api_keys k WHERE length(k.made_with) > 0 AND k.made_with = s.digest)
+			  AND NOT EXISTS (SELECT 1 FROM api_key_secrets m WHERE length(m.made_with) > 0 AND m.made_with = s.digest) LIMIT $2)`, before, limit)
 		removed = int(keys + values)
 		return err
 	})

@@ -54,7 +54,7 @@ func (s *Store) Rotate(ctx context.Context, who access.Caller, id int64, grace t
 		if err := s.endSecrets(ctx, tx, k.ID, next.UpdatedAt, grace); err != nil {
 			return err
 		}
-		out, err = s.issue(ctx, tx, next)
+		out, err = s.issue(ctx, tx, next, asking)
 		if err != nil {
 			return err
 		}
@@ -69,14 +69,14 @@ func (s *Store) Rotate(ctx context.Context, who access.Caller, id int64, grace t
 	return out, nil
 }
 
-func mayRotate(asking *Key, k Key) error {
+func mayRotate(asking *asker, k Key) error {
 	switch {
 	case asking == nil:
 		return nil
 	case asking.ID == k.ID:
 		return tooWeak("id", "a key can't rotate itself: of itself it may only narrow what it may do, or end it")
 	}
-	return k.notStronger(*asking)
+	return k.notStronger(asking.Key)
 }
 
 // endSecrets lets the secrets of a key that work end when grace has passed.

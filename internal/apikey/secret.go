@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/db"
 	"github.com/keyward/keyward/internal/seal"
 )
@@ -18,20 +19,25 @@ type secretRow struct {
 	digest    []byte
 	keyID     int64
 	expiresAt int64
+	madeByKey int64  // the other key that gave it to its key by rotating that; 0 if none did
+	madeWith  []byte // as Key's, of that other key
 	signing   []byte // a box around the secret that its requests are signed with; empty: none
 	version   uint32
 	tag       []byte
 }
 
-const secretColumns = `s.digest, s.key_id, s.expires_at, s.signing, s.root_version, s.tag`
+const secretColumns = `s.digest, s.key_id, s.expires_at, s.made_by_key, s.made_with, s.signing, s.root_version, s.tag`
 
 func (r *secretRow) into() []any {
-	return []any{&r.digest, &r.keyID, &r.expiresAt, &r.signing, &r.version, &r.tag}
+	return []any{&r.digest, &r.keyID, &r.expiresAt, &r.madeByKey, &r.madeWith, &r.signing, &r.version, &r.tag}
 }
 
-// fields is what the tag of r vouches for. As with keys, the form of before has
-// a label of its own.
+// fields is what the tag of r vouches for. As with keys, each form has a label
+// of its own.
 func (r *secretRow) fields() [][]byte {
+	if r.madeByKey != 0 || len(r.madeWith) > 0 {
+		return [][]byte{seal.Text("secret of another key's making"), r.digest, seal.Int(r.keyID), seal.Int(r.expiresAt), seal.Int(r.madeByKey), r.madeWith, r.signing}
+	}
 	if len(r.signing) == 0 {
 		return [][]byte{seal.Text("secret"), r.digest, seal.Int(r.keyID), seal.Int(r.expiresAt)}
 	}
@@ -61,6 +67,21 @@ func (s *Store) collectSecrets(rows *sql.Rows, err error) ([]secretRow, error) {
 			return nil, err
 		}
 		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+func digests(rows *sql.Rows, err error) (all [][]byte, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var d []byte
+		if err := rows.Scan(&d); err != nil {
+			return nil, err
+		}
+		all = append(all, d)
 	}
 	return all, rows.Err()
 }
@@ -117,6 +138,30 @@ func (s *Store) workingSecrets(ctx context.Context, tx *db.Tx, keyID int64) ([]s
 		keyID, db.Micros(s.Now())))
 }
 
+// holdSecret reads the value that who presents, and keeps it as it is until tx
+// ends: so whoever ends it finds what was made with it.
+func (s *Store) holdSecret(ctx context.Context, tx *db.Tx, who access.Caller) (secretRow, error) {
+	if _, err := tx.Exec(ctx, `UPDATE api_key_secrets SET expires_at = expires_at WHERE digest = $1`, who.KeyValue[:]); err != nil {
+		return secretRow{}, err
+	}
+	rows, err := s.collectSecrets(tx.Query(ctx, `SELECT `+secretColumns+` FROM api_key_secrets s WHERE s.digest = $1 AND s.key_id = $2`, who.KeyValue[:], who.KeyID))
+	if err != nil {
+		return secretRow{}, err
+	}
+	if len(rows) == 0 {
+		return secretRow{}, ErrInvalid
+	}
+	return rows[0], nil
+}
+
+// blob is b as it is kept: without NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
 // Issued is a key together with what is shown of it this once.
 type Issued struct {
 	Key
@@ -124,8 +169,9 @@ type Issued struct {
 	Signing seal.Secret // what requests with it are signed with; empty if there is none, or if that has not changed
 }
 
-// issue makes a secret of k, whose row is there.
-func (s *Store) issue(ctx context.Context, tx *db.Tx, k Key) (Issued, error) {
+// issue makes a secret of k, whose row is there; it ends with by, if that is
+// not nil.
+func (s *Store) issue(ctx context.Context, tx *db.Tx, k Key, by *asker) (Issued, error) {
 	kind := liveKind
 	if k.Type == Temporary {
 		kind = tempKind
@@ -134,6 +180,9 @@ func (s *Store) issue(ctx context.Context, tx *db.Tx, k Key) (Issued, error) {
 	out.Hint = hint(out.Secret)
 	digest := sha256.Sum256(out.Secret.Bytes())
 	row := secretRow{digest: digest[:], keyID: k.ID}
+	if by != nil {
+		row.madeByKey, row.madeWith = by.ID, by.given
+	}
 	if k.RequireSignature {
 		out.Signing = newSigningSecret()
 	}
@@ -145,9 +194,9 @@ func (s *Store) issue(ctx context.Context, tx *db.Tx, k Key) (Issued, error) {
 		return Issued{}, err
 	}
 	_, err = tx.Exec(ctx, `
-		INSERT INTO api_key_secrets (digest, key_id, hint, created_at, expires_at, signing, root_version, tag)
-		VALUES ($1, $2, $3, $4, 0, $5, $6, $7)`,
-		row.digest, k.ID, out.Hint, db.Micros(s.Now()), row.signing, row.version, row.tag)
+		INSERT INTO api_key_secrets (digest, key_id, hint, created_at, expires_at, made_by_key, made_with, signing, root_version, tag)
+		VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8, $9)`,
+		row.digest, k.ID, out.Hint, db.Micros(s.Now()), row.madeByKey, blob(row.madeWith), row.signing, row.version, row.tag)
 	return out, err
 }
 

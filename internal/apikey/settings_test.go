@@ -221,7 +221,7 @@ func TestServiceKeysOutliveTheAccountThatMadeThem(t *testing.T) {
 		personal, ps := h.make(t, h.jane, apikey.Request{Name: "personal"})
 		_, ts := h.make(t, h.jane, apikey.Request{Name: "temporary", Type: apikey.Temporary})
 		service, ss := h.make(t, h.jane, apikey.Request{Name: "service", Scopes: []string{"read"}})
-		_, cs := h.make(t, with(h.jane, personal), apikey.Request{Name: "service of a key", Scopes: []string{"read"}})
+		_, cs := h.make(t, h.with(t, h.jane, personal), apikey.Request{Name: "service of a key", Scopes: []string{"read"}})
 
 		own, err := h.ListOwn(t.Context(), h.jane)
 		if err != nil {

@@ -32,7 +32,7 @@ type Store struct {
 }
 
 const columns = `k.id, k.organization_id, k.account_id, k.name, k.type, k.made_by_key, k.created_at, k.updated_at,
-	k.expires_at, k.revoked_at, k.external_id, k.disabled, k.settings, k.root_version, k.tag`
+	k.expires_at, k.revoked_at, k.external_id, k.disabled, k.settings, k.made_with, k.root_version, k.tag`
 
 // scan reads a row of columns, and what else is selected into more, and checks
 // the row's tag.
@@ -40,7 +40,7 @@ func (s *Store) scan(row interface{ Scan(...any) error }, more ...any) (Key, err
 	var k Key
 	var created, updated, expires, revoked, disabled int64
 	err := row.Scan(append([]any{&k.ID, &k.OrganizationID, &k.AccountID, &k.Name, &k.Type, &k.MadeByKey, &created, &updated,
-		&expires, &revoked, &k.ExternalID, &disabled, &k.settings, &k.version, &k.tag}, more...)...)
+		&expires, &revoked, &k.ExternalID, &disabled, &k.settings, &k.madeWith, &k.version, &k.tag}, more...)...)
 	if err != nil {
 		return Key{}, err
 	}
@@ -92,9 +92,10 @@ func (s *Store) create(ctx context.Context, who access.Caller, action access.Act
 			return err
 		}
 		if asking != nil {
-			if err := k.notStronger(*asking); err != nil {
+			if err := k.notStronger(asking.Key); err != nil {
 				return err
 			}
+			k.madeWith = asking.given
 		}
 		if err := quota.Take(ctx, tx, k.OrganizationID, quota.Keys, who.Quotas.Keys); err != nil {
 			return err
@@ -104,7 +105,7 @@ func (s *Store) create(ctx context.Context, who access.Caller, action access.Act
 		}
 		act.On("key", strconv.FormatInt(k.ID, 10), k.Name)
 		act.Note("type", k.Type)
-		out, err = s.issue(ctx, tx, k)
+		out, err = s.issue(ctx, tx, k, nil) // it ends with the key, so that it needs no maker
 		return err
 	})
 	if db.IsDuplicate(err) {
@@ -121,10 +122,10 @@ func (s *Store) insert(ctx context.Context, tx *db.Tx, k Key) error {
 	version, tag := s.Root.Tag(seal.APIKeyRow, k.fields()...)
 	_, err := tx.Exec(ctx, `
 		INSERT INTO api_keys (id, organization_id, account_id, name, type, made_by_key, created_at, updated_at, expires_at, revoked_at,
-		                      external_id, disabled, settings, root_version, tag)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12, $13, $14)`,
+		                      external_id, disabled, settings, made_with, root_version, tag)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12, $13, $14, $15)`,
 		k.ID, k.OrganizationID, k.AccountID, k.Name, k.Type, k.MadeByKey, db.Micros(k.CreatedAt), db.Micros(k.UpdatedAt), db.Micros(k.ExpiresAt),
-		k.ExternalID, k.Disabled, k.settings, version, tag)
+		k.ExternalID, k.Disabled, k.settings, blob(k.madeWith), version, tag)
 	return err
 }
 
@@ -146,10 +147,16 @@ func (s *Store) checkAgents(ctx context.Context, who access.Caller, ids []string
 	return nil
 }
 
-// asking returns the key that who presents as it is now, and keeps it so until
-// tx ends: what the request was let in with may be out of date. It is nil if who
-// presents none.
-func (s *Store) asking(ctx context.Context, tx *db.Tx, who access.Caller, action access.Action) (*Key, error) {
+// asker is a key that asks for an act.
+type asker struct {
+	Key
+	given []byte // the digest of the value that it is presented as, if another key gave it that
+}
+
+// asking returns the key that who presents as it is now, and keeps it and the
+// value that it is presented as so until tx ends: what the request was let in
+// with may be out of date. It is nil if who presents none.
+func (s *Store) asking(ctx context.Context, tx *db.Tx, who access.Caller, action access.Action) (*asker, error) {
 	if who.KeyID == 0 {
 		return nil, nil
 	}
@@ -160,14 +167,22 @@ func (s *Store) asking(ctx context.Context, tx *db.Tx, who access.Caller, action
 	if err != nil {
 		return nil, err
 	}
-	if err := k.Usable(s.Now()); err != nil {
+	r, err := s.holdSecret(ctx, tx, who)
+	if err != nil {
 		return nil, err
 	}
-	return &k, k.Scopes.Lacks(access.ScopesFor(action))
+	a := &asker{Key: k}
+	if r.madeByKey != 0 {
+		a.given = r.digest
+	}
+	if err := (Found{Key: k, SecretExpiresAt: db.Time(r.expiresAt)}).Usable(s.Now()); err != nil {
+		return nil, err
+	}
+	return a, k.Scopes.Lacks(access.ScopesFor(action))
 }
 
-// hold refuses if the key that makes another is revoked, and makes its
-// revocation wait for tx: so a revocation finds every key that it made.
+// hold refuses if the key that acts is revoked, and makes its revocation wait
+// for tx: so a revocation finds all that it made.
 func hold(ctx context.Context, tx *db.Tx, keyID int64) error {
 	n, err := tx.Exec(ctx, `UPDATE api_keys SET updated_at = updated_at WHERE id = $1 AND revoked_at = 0`, keyID)
 	if err != nil {

@@ -36,6 +36,7 @@ type Log struct {
 	Now  func() time.Time
 	Log  *slog.Logger
 
+	known     known // Follow's own
 	resealing sync.Mutex
 	resealed  string // the entry up to which Reseal has come
 }

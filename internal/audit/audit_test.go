@@ -221,6 +221,31 @@ func TestChangesAreDroppedAfterADay(t *testing.T) {
 	})
 }
 
+func TestAChangeByAClockThatIsWrongIsKeptUntilAllHaveReadIt(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		defer h.follow(1)()
+		err := d.Tx(t.Context(), func(tx *db.Tx) error {
+			_, err := tx.Exec(t.Context(), `INSERT INTO changes (id, at, kind, subject, seq) VALUES ($1, 1, 'key', '7', 0)`, db.NewID())
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := func() int64 { return h.count(`SELECT count(*) FROM changes WHERE subject = '7'`) }
+		for range 2 {
+			h.numbered()
+			h.clock.pass(40 * time.Minute)
+			h.act(jane, access.DeleteAgent, "another")
+		}
+		h.numbered()
+		if left() != 1 {
+			t.Fatal("a change that was made just now is gone")
+		}
+		h.until("it is gone after hours", func() bool { h.clock.pass(time.Hour); return left() == 0 })
+	})
+}
+
 // tamperings are what somebody can do who writes to the database and has not
 // the root key. The log has ten entries, numbered, with the ids in ids.
 var tamperings = []struct {

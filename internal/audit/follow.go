@@ -19,7 +19,17 @@ const (
 	// changesKept is how long a numbered change is kept. A cache that has read
 	// nothing for so long must forget all that it has.
 	changesKept = 24 * time.Hour
+	// changesKnown is how long a server must have known a numbered change before
+	// it drops it: the times in the change log are by other servers' clocks, and
+	// one that is wrong by a day must not have its changes dropped unread.
+	changesKnown = 2 * time.Hour
 )
+
+// known is up to which number changes were there, and when that was.
+type known struct {
+	before, last int64 // before: for changesKnown at least
+	at           time.Time
+}
 
 // Follow numbers what is new, in the audit log and in the change log, until ctx
 // ends. What it fails with is reported, and it is tried again.
@@ -160,16 +170,24 @@ func (l *Log) newChanges(ctx context.Context) (ids []string, err error) {
 
 // dropChanges removes the oldest changes if they are old enough.
 func (l *Log) dropChanges(ctx context.Context) (n int, err error) {
-	before := db.Micros(l.Now().Add(-changesKept))
+	now, k := l.Now(), &l.known
+	if k.at.IsZero() || now.Sub(k.at) >= changesKnown {
+		var last int64
+		if err := l.DB.QueryRow(ctx, `SELECT COALESCE(max(seq), 0) FROM changes`).Scan(&last); err != nil {
+			return 0, fmt.Errorf("drop old changes: %w", err)
+		}
+		*k = known{before: k.last, last: last, at: now}
+	}
+	before := db.Micros(now.Add(-changesKept))
 	var oldest int64
-	err = l.DB.QueryRow(ctx, `SELECT at FROM changes WHERE seq > 0 ORDER BY seq LIMIT 1`).Scan(&oldest)
+	err = l.DB.QueryRow(ctx, `SELECT at FROM changes WHERE seq > 0 AND seq <= $1 ORDER BY seq LIMIT 1`, k.before).Scan(&oldest)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && oldest >= before {
 		return 0, nil
 	}
 	if err == nil {
 		err = l.DB.Tx(ctx, func(tx *db.Tx) error {
 			dropped, err := tx.Exec(ctx, `
-				DELETE FROM changes WHERE at < $1 AND id IN (SELECT id FROM changes WHERE seq > 0 ORDER BY seq LIMIT $2)`, before, batch)
+				DELETE FROM changes WHERE at < $1 AND id IN (SELECT id FROM changes WHERE seq > 0 AND seq <= $2 ORDER BY seq LIMIT $3)`, before, k.before, batch)
 			n = int(dropped)
 			return err
 		})

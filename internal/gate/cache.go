@@ -27,7 +27,7 @@ type cache struct {
 	generation atomic.Uint64
 
 	index   sync.Mutex
-	keys    map[int64][]*entry // by the key's id: one for each of its secrets
+	keys    map[int64]*entry // by the key's id: the first of its secrets, with the others behind it
 	members map[memberID]*member
 }
 
@@ -35,7 +35,7 @@ const shards = 64
 
 // maxMembers is how many accounts in organizations are remembered. Far more than
 // that are in use at once only on a server that has memory for it.
-const maxMembers = 20_000
+const maxMembers = 1 << 16
 
 type shard struct {
 	mu       sync.Mutex
@@ -52,8 +52,9 @@ type entry struct {
 	closed atomic.Bool
 
 	digest       apikey.Digest
-	newer, older *entry
-	asked        bool // since the hand went by
+	newer, older *entry // in its shard
+	sibling      *entry // another secret of its key
+	asked        bool   // since the hand went by
 }
 
 // member is what an account, or an organization's own keys, may do in the
@@ -67,7 +68,7 @@ type member struct {
 type memberID struct{ accountID, organizationID string }
 
 func newCache(size int) *cache {
-	c := &cache{most: max(1, size/shards), keys: map[int64][]*entry{}, members: map[memberID]*member{}}
+	c := &cache{most: max(1, size/shards), keys: map[int64]*entry{}, members: map[memberID]*member{}}
 	for i := range c.shards {
 		c.shards[i].entries = map[apikey.Digest]*entry{}
 	}
@@ -99,7 +100,9 @@ func (c *cache) member(id memberID) *member {
 }
 
 // put remembers e and its member, which were read when the generation was
-// already read, or does nothing if a door was closed since.
+// already read, or does nothing if a door was closed since. It does not change e:
+// its reader answers with what it has read, though an older reading of the member
+// be remembered.
 func (c *cache) put(e *entry, read uint64) {
 	s := c.shard(&e.digest)
 	s.mu.Lock()
@@ -119,8 +122,8 @@ func (c *cache) put(e *entry, read uint64) {
 			delete(c.members, id)
 		}
 		c.members[e.member.memberID] = e.member
-	} else if c.members[e.member.memberID] != e.member {
-		e.member = c.members[e.member.memberID] // as new as this one, and shared
+	} else if m := c.members[e.member.memberID]; m != e.member {
+		e = &entry{digest: e.digest, key: e.key, member: m} // no closing has told them apart, and it is shared
 	}
 	if old := s.entries[e.digest]; old != nil {
 		s.drop(old)
@@ -132,29 +135,34 @@ func (c *cache) put(e *entry, read uint64) {
 		c.forget(old)
 	}
 	s.add(e)
-	c.keys[e.key.id] = append(c.keys[e.key.id], e)
+	e.sibling = c.keys[e.key.id]
+	c.keys[e.key.id] = e
 }
 
 // forget takes e off the index, whose lock is held.
 func (c *cache) forget(e *entry) {
-	left := c.keys[e.key.id][:0]
-	for _, other := range c.keys[e.key.id] {
-		if other != e {
-			left = append(left, other)
+	first := c.keys[e.key.id]
+	if first == e {
+		first = e.sibling
+	} else {
+		for other := first; other != nil; other = other.sibling {
+			if other.sibling == e {
+				other.sibling = e.sibling
+			}
 		}
 	}
-	if len(left) == 0 {
+	e.sibling = nil
+	if first == nil {
 		delete(c.keys, e.key.id)
 		return
 	}
-	clear(left[len(left):cap(left)])
-	c.keys[e.key.id] = left
+	c.keys[e.key.id] = first
 }
 
 // close forgets a key.
 func (c *cache) close(keyID int64) {
 	c.closing(func() {
-		for _, e := range c.keys[keyID] {
+		for e := c.keys[keyID]; e != nil; e = e.sibling {
 			e.closed.Store(true)
 		}
 	})

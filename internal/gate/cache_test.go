@@ -2,7 +2,6 @@ package gate
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -118,12 +117,11 @@ func TestNothingClosedIsEverGotByTheCache(t *testing.T) {
 				if e == nil {
 					read := c.generation.Load()
 					e = entryOf(k, m)
-					e.key.name = fmt.Sprint(now[k].Load())
-					e.key.alert = now[k].Load()
+					e.key.revokedAt = now[k].Load()
 					c.put(e, read)
 				}
-				if e.key.alert < least {
-					t.Errorf("key %d: got version %d after %d had been closed", k, e.key.alert, least)
+				if e.key.revokedAt < least {
+					t.Errorf("key %d: got version %d after %d had been closed", k, e.key.revokedAt, least)
 					return
 				}
 			}
@@ -149,4 +147,24 @@ func BenchmarkGet(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestWhatWasJustReadIsAnsweredThoughAnOlderReadingIsRemembered(t *testing.T) {
+	// A server that can't follow the change log reads every key anew, and its
+	// member: what it has kept from before may be wrong.
+	c := newCache(100)
+	id := memberID{"a", "o"}
+	before, now := &member{memberID: id}, &member{memberID: id}
+	c.put(entryOf(1, before), c.generation.Load())
+	e := entryOf(2, now)
+	c.put(e, c.generation.Load())
+	if e.member != now {
+		t.Error("the member that was just read is exchanged for an older one")
+	}
+	c.closeMembers(func(memberID) bool { return true })
+	for n := 1; n <= 2; n++ {
+		if d := digestOf(n); c.get(&d) != nil {
+			t.Errorf("key %d is remembered after its member was closed", n)
+		}
+	}
 }

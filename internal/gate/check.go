@@ -29,24 +29,40 @@ var (
 // hundred thousand of these are in memory at once.
 type checked struct {
 	id            int64
-	name          string
-	kind          string // its type
+	names         string // its name, and what its owner calls its holder
+	nameLength    uint16 // of the first of them, in bytes
+	kind          uint8  // its type, in types
+	alert         uint8  // the percentage of the limit at which an alert fires; 0: none
 	scopes        access.Scopes
 	disabled      bool
 	signed        bool  // its requests must be
 	expiresAt     int64 // in microseconds; 0: never
 	secretExpires int64
 	revokedAt     int64 // 0: not revoked
-	alert         int64 // the percentage of the limit at which an alert fires; 0: none
 	limits        access.Limits
 	rare          *rare // nil for most keys
 }
+
+// types are the types of keys.
+var types = []string{apikey.Personal, apikey.Temporary, apikey.Service}
+
+// kindOf returns the place of a type. There is no other: a row's tag vouches for
+// its type.
+func kindOf(name string) uint8 {
+	i := slices.Index(types, name)
+	if i < 0 {
+		panic("gate: a key of an unknown type")
+	}
+	return uint8(i)
+}
+
+func (c *checked) name() string       { return c.names[:c.nameLength] }
+func (c *checked) externalID() string { return c.names[c.nameLength:] }
 
 // rare is what few keys have.
 type rare struct {
 	agentIDs   []string
 	allowedIPs []netip.Prefix
-	externalID string
 	metadata   []byte
 	signing    seal.Secret
 }
@@ -55,20 +71,12 @@ type rare struct {
 func check(f apikey.Found, who access.Caller) checked {
 	k := f.Key
 	c := checked{
-		id: k.ID, name: k.Name, kind: k.Type, scopes: k.Scopes, disabled: k.Disabled, signed: k.RequireSignature,
+		id: k.ID, names: k.Name + k.ExternalID, nameLength: uint16(len(k.Name)), kind: kindOf(k.Type), scopes: k.Scopes, disabled: k.Disabled, signed: k.RequireSignature,
 		expiresAt: db.Micros(k.ExpiresAt), secretExpires: db.Micros(f.SecretExpiresAt), revokedAt: db.Micros(k.RevokedAt),
 		limits: who.Limits.Lowered(k.Limits),
 	}
-	switch k.Type { // one text for all of them
-	case apikey.Personal:
-		c.kind = apikey.Personal
-	case apikey.Service:
-		c.kind = apikey.Service
-	case apikey.Temporary:
-		c.kind = apikey.Temporary
-	}
-	if k.AgentIDs != nil || k.AllowedIPs != nil || k.ExternalID != "" || k.Metadata != nil || k.RequireSignature {
-		c.rare = &rare{agentIDs: k.AgentIDs, allowedIPs: k.AllowedIPs, externalID: k.ExternalID, metadata: k.Metadata, signing: f.Signing}
+	if k.AgentIDs != nil || k.AllowedIPs != nil || k.Metadata != nil || k.RequireSignature {
+		c.rare = &rare{agentIDs: k.AgentIDs, allowedIPs: k.AllowedIPs, metadata: k.Metadata, signing: f.Signing}
 	}
 	return c
 }
@@ -126,12 +134,13 @@ type Answer struct {
 
 	member *member
 	key    *checked
+	value  *apikey.Digest
 }
 
 // Caller returns who a checked key makes of its holder.
 func (a *Answer) Caller(q *Question) access.Caller {
 	who := a.member.who
-	who.KeyID, who.KeyType, who.KeyExpiresAt = a.KeyID, a.Type, a.ExpiresAt
+	who.KeyID, who.KeyValue, who.KeyType, who.KeyExpiresAt = a.KeyID, *a.value, a.Type, a.ExpiresAt
 	who.Scopes, who.AgentIDs = a.Scopes, a.AgentIDs
 	who.Address, who.RequestID = q.Address, q.RequestID
 	return who
@@ -166,8 +175,8 @@ func (g *Gate) check(ctx context.Context, presented []byte, q *Question, a *Answ
 	}
 	a.learn(e)
 	now := g.Now()
-	if err = g.refusal(ctx, &e.key, q, now); err == nil {
-		err = g.take(ctx, e, q, a)
+	if err = g.refusal(&e.key, q, now); err == nil {
+		err = g.admit(ctx, e, q, a, now)
 	} else if fault.Of(err).Kind == fault.Forbidden {
 		// The key is good, so its holder is told how it stands with its limit.
 		look := *q
@@ -185,13 +194,13 @@ func (g *Gate) check(ctx context.Context, presented []byte, q *Question, a *Answ
 
 func (a *Answer) learn(e *entry) {
 	k := &e.key
-	a.KeyID, a.Name, a.Type, a.Scopes, a.Limits = k.id, k.name, k.kind, k.scopes, k.limits
+	a.KeyID, a.Name, a.Type, a.Scopes, a.Limits = k.id, k.name(), types[k.kind], k.scopes, k.limits
 	a.OrganizationID, a.AccountID = e.member.organizationID, e.member.accountID
-	a.ExpiresAt = db.Time(k.expiresAt)
+	a.ExpiresAt, a.ExternalID = db.Time(k.expiresAt), k.externalID()
 	if r := k.rare; r != nil {
-		a.AgentIDs, a.ExternalID, a.Metadata = r.agentIDs, r.externalID, r.metadata
+		a.AgentIDs, a.Metadata = r.agentIDs, r.metadata
 	}
-	a.member, a.key = e.member, k
+	a.member, a.key, a.value = e.member, k, &e.digest
 }
 
 // outcome says how a check is counted that ended with err.
@@ -206,7 +215,7 @@ func outcome(err error) usage.Outcome {
 }
 
 // refusal returns why the key's settings do not let the request in, or nil.
-func (g *Gate) refusal(ctx context.Context, k *checked, q *Question, now time.Time) error {
+func (g *Gate) refusal(k *checked, q *Question, now time.Time) error {
 	if err := k.usable(now); err != nil {
 		return err
 	}
@@ -227,7 +236,7 @@ func (g *Gate) refusal(ctx context.Context, k *checked, q *Question, now time.Ti
 		}
 	}
 	if k.signed {
-		return g.checkSignature(ctx, k, &q.Signature, now)
+		return checkSignature(k, &q.Signature, now)
 	}
 	return nil
 }
@@ -237,6 +246,31 @@ func contains(networks []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
+// admit lets a request in that nothing of the key's settings is against: once, if
+// it is signed, and within its limits.
+func (g *Gate) admit(ctx context.Context, e *entry, q *Question, a *Answer, now time.Time) error {
+	if !e.key.signed || !q.Signature.counts() {
+		return g.take(ctx, e, q, a)
+	}
+	// What the limits refuse is not remembered, or a key with the smallest of
+	// limits could fill the memory of signatures for all.
+	if !q.Free && e.key.limits != (access.Limits{}) {
+		v, err := g.Limits.Would(ctx, e.key.id, e.key.limits, q.Cost)
+		if err != nil {
+			return unavailable(err)
+		} else if !v.Allowed {
+			return g.judge(e, v, a)
+		}
+	}
+	if err := g.remember(ctx, &e.key, &q.Signature, now); err != nil {
+		return err
+	}
+	return g.take(ctx, e, q, a)
+}
+
+// unavailable is what a check ends in whose database fails.
+func unavailable(err error) error { return fault.ErrUnavailable.Retry(time.Second).Because(err) }
+
 // take asks the key's limits.
 func (g *Gate) take(ctx context.Context, e *entry, q *Question, a *Answer) error {
 	k := &e.key
@@ -245,8 +279,15 @@ func (g *Gate) take(ctx context.Context, e *entry, q *Question, a *Answer) error
 	}
 	v, err := g.Limits.Take(ctx, k.id, k.limits, q.Cost)
 	if err != nil {
-		return fault.ErrUnavailable.Retry(time.Second).Because(err)
+		return unavailable(err)
 	}
+	return g.judge(e, v, a)
+}
+
+// judge tells the answer and the alert of a verdict, and returns why it refuses
+// the request, or nil.
+func (g *Gate) judge(e *entry, v limit.Verdict, a *Answer) error {
+	k := &e.key
 	a.Verdict, a.Counted = v, true
 	if k.alert > 0 {
 		// After a refusal too: the request that crossed the threshold may have

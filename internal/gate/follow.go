@@ -18,6 +18,10 @@ const (
 	// glance is how often a server looks.
 	glance = 150 * time.Millisecond
 
+	// lookTime is how long a look may take: a connection that was cut without a
+	// word is given up, and the next look takes another.
+	lookTime = 5 * time.Second
+
 	// patience is how long a server that could not look may still catch up. The
 	// change log keeps its entries far longer.
 	patience = time.Hour
@@ -31,7 +35,10 @@ func (g *Gate) Closed(ctx context.Context, changes []access.Change) {
 		return
 	}
 	committed := time.Now()
-	// A server that is not among them yet has read nothing before it was.
+	// A server that is not among them yet has read nothing before it was. A
+	// database that does not say so in time is waited for no longer than the others.
+	ctx, cancel := context.WithTimeout(ctx, lease)
+	defer cancel()
 	if others, err := g.Others(ctx); err == nil && others == 0 {
 		return
 	}
@@ -76,12 +83,15 @@ func (m moment) within(d time.Duration, now time.Time) bool {
 
 // mayTrust reports whether what was remembered may be used: what other servers
 // closed until a lease ago is known.
-func (g *Gate) mayTrust() bool {
+func (g *Gate) mayTrust() bool { return g.knows(lease) }
+
+// knows reports whether what other servers closed until so long ago is known.
+func (g *Gate) knows(ago time.Duration) bool {
 	if !g.Shared {
 		return true
 	}
 	looked := g.looked.Load()
-	return looked != nil && looked.within(lease, time.Now())
+	return looked != nil && looked.within(ago, time.Now())
 }
 
 // Follow reads what other servers close, until ctx ends. What it fails with is
@@ -91,7 +101,10 @@ func (g *Gate) Follow(ctx context.Context) error {
 	f := follower{gate: g, unnumbered: map[string]bool{}}
 	reported := ""
 	for {
-		switch err := f.look(ctx); {
+		looking, cancel := context.WithTimeout(ctx, lookTime)
+		err := f.look(looking)
+		cancel()
+		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
@@ -168,6 +181,11 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	f.gate.apply(changes)
 	f.unnumbered, f.last = still, last
-	f.gate.looked.Store(&moment{now})
+	// Nobody waits for the lease of a server that he does not know of. One that
+	// stood still for long enough to be forgotten trusts nothing until it has told
+	// the others that it is back.
+	if (moment{f.gate.Beaten()}).within(f.gate.Counted, now) {
+		f.gate.looked.Store(&moment{now})
+	}
 	return nil
 }

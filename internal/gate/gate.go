@@ -54,6 +54,12 @@ type Parts struct {
 	Others func(ctx context.Context) (int, error)
 	Shared bool
 
+	// Beaten returns when this server told the others last that it is there. For
+	// Counted after that they count it, whatever happens to it. Both are asked
+	// only if the database is Shared.
+	Beaten  func() time.Time
+	Counted time.Duration
+
 	// Threshold returns the percentage of its limit at which a key's alert
 	// fires, 0 if it has none. Crossed is told when so much is used; it does not
 	// wait for anything.

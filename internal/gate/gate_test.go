@@ -2,12 +2,17 @@ package gate_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -182,6 +187,41 @@ func TestKeysThatDoNotExistReachTheDatabaseAFewTimesForAnAddress(t *testing.T) {
 	}
 }
 
+func TestWhoeverDoesNotWaitForTheAnswerIsCountedToo(t *testing.T) {
+	h := newHouse(t, dbtest.SQLite(t))
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 1000 {
+		before := count(t, h.Metrics.Lookups)
+		err := h.Check(gone, unknown(), &gate.Question{Address: netip.MustParseAddr("192.0.2.1")}, &gate.Answer{})
+		if fault.Of(err).Kind == fault.RateLimited {
+			continue
+		}
+		for count(t, h.Metrics.Lookups) == before {
+			runtime.Gosched()
+		}
+	}
+	if n := count(t, h.Metrics.Lookups); n > 200 {
+		t.Errorf("%v look-ups of 1000", n)
+	}
+}
+
+func TestACrowdOfUnknownKeysAtOnceIsCountedAsItGoes(t *testing.T) {
+	h := newHouse(t, dbtest.SQLite(t))
+	var wg sync.WaitGroup
+	for range 2000 {
+		wg.Go(func() {
+			if _, err := h.check(unknown(), gate.Question{Address: netip.MustParseAddr("192.0.2.1")}); err == nil {
+				t.Error("a key that does not exist is good")
+			}
+		})
+	}
+	wg.Wait()
+	if n := count(t, h.Metrics.Lookups); n > 250 {
+		t.Errorf("%v look-ups of 2000", n)
+	}
+}
+
 func TestAMillionKeysThatDoNotExistLeaveMemoryFlat(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million checks take a while")
@@ -218,6 +258,63 @@ func TestAMillionKeysThatDoNotExistLeaveMemoryFlat(t *testing.T) {
 	if after := used(); after > before+4<<20 {
 		t.Errorf("the heap grew from %d to %d KiB", before>>10, after>>10)
 	}
+}
+
+func TestAServerThatTheOthersMayHaveForgottenTrustsNothing(t *testing.T) {
+	h := newHouse(t, dbtest.SQLite(t))
+	_, key := h.make(t, apikey.Request{Name: "k"})
+	h.Shared, h.Counted = true, time.Minute
+	var beaten atomic.Int64
+	h.Beaten = func() time.Time { return time.Unix(0, beaten.Load()) }
+	follow := func(name string, at time.Time, trusts bool) {
+		t.Helper()
+		beaten.Store(at.UnixNano())
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer stop()
+		wg.Go(func() { _ = h.Follow(ctx) })
+		before, since := count(t, h.Metrics.CacheHits), time.Now()
+		for time.Since(since) < 300*time.Millisecond {
+			if _, err := h.check(key, gate.Question{Cost: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := count(t, h.Metrics.CacheHits) > before; got != trusts {
+			t.Errorf("%s: it trusts what it remembers is %v", name, got)
+		}
+	}
+	follow("forgotten", time.Now().Add(-2*time.Minute), false)
+	follow("counted", time.Now(), true)
+}
+
+func TestASignedRequestThatTheLimitsRefuseIsNotRemembered(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		h.Shared = true // the memory of signatures is in the database, where it can be counted
+		made, err := h.Keys.Create(t.Context(), h.jane, apikey.Request{Name: "k", RequireSignature: true, Limits: access.Limits{PerHour: 3}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		send := func(body string) error {
+			s := gate.Signature{Timestamp: strconv.FormatInt(time.Now().Unix(), 10), Method: "POST", Target: "/x", Body: []byte(body)}
+			mac := hmac.New(sha256.New, made.Signing.Bytes())
+			fmt.Fprintf(mac, "%s\n%s\n%s\n%s", s.Method, s.Target, s.Timestamp, s.Body)
+			s.Value = hex.EncodeToString(mac.Sum(nil))
+			_, err := h.check(made.Secret.Bytes(), gate.Question{Cost: 1, Signature: s})
+			return err
+		}
+		for n := range 10 {
+			err := send(strconv.Itoa(n))
+			if n < 3 && err != nil || n >= 3 && !errors.Is(err, gate.ErrRateLimited) {
+				t.Fatalf("request %d: %v", n, err)
+			}
+		}
+		var remembered int
+		if err := d.QueryRow(t.Context(), `SELECT count(*) FROM signatures_seen`).Scan(&remembered); err != nil || remembered != 3 {
+			t.Errorf("%d signatures are remembered of 3 requests that were let in (%v)", remembered, err)
+		}
+	})
 }
 
 func TestAnExpiredKeyIsRefusedFromMemoryToo(t *testing.T) {

@@ -20,6 +20,17 @@ const (
 	// wait: a flood of keys that nobody has seen takes no more of it than this.
 	lookups = 32
 
+	// waiting is how many look-ups may wait for that, whether or not anybody still
+	// waits for them, and lookupTime how long one may take: a database that hangs
+	// holds no place for ever.
+	waiting    = 1 << 13
+	lookupTime = 10 * time.Second
+
+	// joinable is how long after its beginning a look-up may be waited for. Its
+	// caller came that much later, and what the look-up took from memory was that
+	// much older, so that both together are within the lease.
+	joinable = lease / 2
+
 	// strangersKept and strangerFor bound the memory of keys that do not exist.
 	// No key that is made later has been asked for before.
 	strangersKept = 1 << 14
@@ -33,6 +44,10 @@ var (
 	servicePace = throttle.Pace{Burst: 1000, Every: 10 * time.Millisecond}
 )
 
+// errBusy refuses a key that is not remembered while too many others are looked
+// up.
+var errBusy = fault.ErrUnavailable.Say("Too many keys are looked up just now.").Retry(time.Second)
+
 // errTooManyUnknown refuses an address that goes on guessing.
 var errTooManyUnknown = fault.New(fault.RateLimited, "RATE_LIMITED", "Too many requests with keys that do not exist came from this address.")
 
@@ -40,7 +55,10 @@ var errTooManyUnknown = fault.New(fault.RateLimited, "RATE_LIMITED", "Too many r
 type loader struct {
 	mu      sync.Mutex
 	flights map[apikey.Digest]*flight
-	places  chan struct{}
+	// underWay is how many have not landed, those included that were replaced
+	// since a door was closed.
+	underWay int
+	places   chan struct{}
 
 	strangers strangers
 	addresses throttle.Throttle
@@ -49,11 +67,28 @@ type loader struct {
 
 // flight is a look-up that is under way.
 type flight struct {
+	digest     apikey.Digest
+	by         guesser
 	generation uint64
 	began      time.Time
 	done       chan struct{}
 	entry      *entry
 	err        error
+}
+
+// guesser is who is kept to a pace in showing keys that do not exist.
+type guesser struct {
+	*throttle.Throttle
+	pace   throttle.Pace
+	source string
+}
+
+// full returns why g may not show another key that may not exist, or nil.
+func (g guesser) full(now time.Time) error {
+	if wait := g.Full(g.pace, now, g.source); wait > 0 {
+		return errTooManyUnknown.Retry(wait)
+	}
+	return nil
 }
 
 func newLoader() *loader {
@@ -71,39 +106,39 @@ func (g *Gate) find(ctx context.Context, digest *apikey.Digest, q *Question) (*e
 	if l.strangers.has(digest, now) {
 		return nil, apikey.ErrInvalid
 	}
-	guesses, pace, source := &l.addresses, addressPace, throttle.Network(q.Address)
+	by := guesser{&l.addresses, addressPace, throttle.Network(q.Address)}
 	if q.Source != "" {
-		guesses, pace, source = &l.services, servicePace, q.Source
+		by = guesser{&l.services, servicePace, q.Source}
 	}
-	if wait := guesses.Full(pace, now, source); wait > 0 {
-		return nil, errTooManyUnknown.Retry(wait)
+	if err := by.full(now); err != nil {
+		return nil, err
 	}
-	e, err := g.fly(ctx, *digest)
-	if errors.Is(err, apikey.ErrInvalid) {
-		guesses.Take(pace, now, source)
-	}
-	return e, err
+	return g.fly(ctx, *digest, by)
 }
 
 // fly looks a key up, or waits for a look-up that is under way if that has seen
 // all that was closed before this call.
-func (g *Gate) fly(ctx context.Context, digest apikey.Digest) (*entry, error) {
+func (g *Gate) fly(ctx context.Context, digest apikey.Digest, by guesser) (*entry, error) {
 	l := g.loader
 	l.mu.Lock()
 	f := l.flights[digest]
 	// What another server closed is seen by a look-up that began less than a
 	// lease ago, since the act has waited for that long.
-	if f != nil && f.generation == g.cache.generation.Load() && (!g.Shared || time.Since(f.began) < lease) {
+	if f != nil && f.generation == g.cache.generation.Load() && (!g.Shared || time.Since(f.began) < joinable) {
 		l.mu.Unlock()
 	} else if e, err := g.landed(&digest); e != nil || err != nil {
 		l.mu.Unlock()
 		return e, err
+	} else if l.underWay >= waiting {
+		l.mu.Unlock()
+		return nil, errBusy
 	} else {
-		f = &flight{generation: g.cache.generation.Load(), began: time.Now(), done: make(chan struct{})}
+		f = &flight{digest: digest, by: by, generation: g.cache.generation.Load(), began: time.Now(), done: make(chan struct{})}
 		l.flights[digest] = f
+		l.underWay++
 		l.mu.Unlock()
 		// Those who wait for it must get it, though this caller may go.
-		go g.land(context.WithoutCancel(ctx), digest, f)
+		go g.land(context.WithoutCancel(ctx), f)
 	}
 	select {
 	case <-f.done:
@@ -125,28 +160,37 @@ func (g *Gate) landed(digest *apikey.Digest) (*entry, error) {
 }
 
 // land does the look-up f.
-func (g *Gate) land(ctx context.Context, digest apikey.Digest, f *flight) {
+func (g *Gate) land(ctx context.Context, f *flight) {
 	l := g.loader
 	defer func() {
 		if p := recover(); p != nil {
 			f.entry, f.err = nil, fault.ErrInternal.Because(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 		l.mu.Lock()
-		if l.flights[digest] == f {
-			delete(l.flights, digest)
+		if l.flights[f.digest] == f {
+			delete(l.flights, f.digest)
 		}
+		l.underWay--
 		l.mu.Unlock()
 		close(f.done)
 	}()
 	l.places <- struct{}{}
 	defer func() { <-l.places }()
+	// Those who came at once are counted as their look-ups end.
+	if f.err = f.by.full(time.Now()); f.err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
 	g.Metrics.Lookups.Inc()
-	f.entry, f.err = g.load(ctx, digest)
-	switch {
+	f.entry, f.err = g.load(ctx, f.digest)
+	switch now := time.Now(); {
 	case f.err == nil:
 		g.cache.put(f.entry, f.generation)
 	case errors.Is(f.err, apikey.ErrInvalid):
-		l.strangers.add(&digest, time.Now())
+		l.strangers.add(&f.digest, now)
+		// Here and not where it is waited for: whoever goes away is counted too.
+		f.by.Take(f.by.pace, now, f.by.source)
 	}
 }
 
@@ -161,7 +205,7 @@ func (g *Gate) load(ctx context.Context, digest apikey.Digest) (*entry, error) {
 		id.accountID = found.Key.AccountID
 	}
 	var m *member
-	if g.mayTrust() {
+	if g.knows(joinable) {
 		m = g.cache.member(id)
 	}
 	if m == nil {
@@ -172,9 +216,11 @@ func (g *Gate) load(ctx context.Context, digest apikey.Digest) (*entry, error) {
 	}
 	e := &entry{digest: digest, member: m, key: check(found, m.who)}
 	if e.key.limits != (access.Limits{}) {
-		if e.key.alert, err = g.Threshold(ctx, found.Key.ID); err != nil {
+		percent, err := g.Threshold(ctx, found.Key.ID)
+		if err != nil {
 			return nil, err
 		}
+		e.key.alert = uint8(percent) // 1 to 100
 	}
 	return e, nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,13 +38,19 @@ type Signature struct {
 	Body      []byte
 }
 
-// checkSignature returns nil if s is good, fresh and, where it matters, new.
-func (g *Gate) checkSignature(ctx context.Context, k *checked, s *Signature, now time.Time) error {
+// counts reports whether s is good for one request alone.
+func (s *Signature) counts() bool { return s.Method != http.MethodGet && s.Method != http.MethodHead }
+
+// checkSignature returns nil if s is good and fresh.
+func checkSignature(k *checked, s *Signature, now time.Time) error {
 	if s.Value == "" || s.Timestamp == "" || k.rare == nil {
 		return ErrSignatureRequired
 	}
-	stamp, err := strconv.ParseInt(s.Timestamp, 10, 64)
-	if err != nil || strconv.FormatInt(stamp, 10) != s.Timestamp {
+	if strings.ContainsAny(s.Method, "\r\n") || strings.ContainsAny(s.Target, "\r\n") {
+		return ErrInvalidSignature // parts that move over a line's end would be signed alike
+	}
+	stamp, ok := s.stamp()
+	if !ok {
 		return ErrInvalidSignature
 	}
 	secret := k.rare.signing.Bytes()
@@ -55,12 +62,7 @@ func (g *Gate) checkSignature(ctx context.Context, k *checked, s *Signature, now
 		mac.Write([]byte(part))
 	}
 	mac.Write(s.Body)
-	var right, sent [sha256.Size]byte
-	mac.Sum(right[:0])
-	if len(s.Value) != hex.EncodedLen(len(sent)) {
-		return ErrInvalidSignature
-	}
-	if _, err := hex.Decode(sent[:], []byte(s.Value)); err != nil || hex.EncodeToString(sent[:]) != s.Value || !hmac.Equal(right[:], sent[:]) {
+	if sent, ok := s.sum(); !ok || !hmac.Equal(mac.Sum(nil), sent[:]) {
 		return ErrInvalidSignature
 	}
 	// Seconds are compared, since a timestamp from the edge of an int64 is no
@@ -68,14 +70,34 @@ func (g *Gate) checkSignature(ctx context.Context, k *checked, s *Signature, now
 	if life := int64(signatureLife / time.Second); stamp < now.Unix()-life || stamp > now.Unix()+life {
 		return ErrSignatureExpired
 	}
-	if s.Method == http.MethodGet || s.Method == http.MethodHead {
-		return nil
+	return nil
+}
+
+// stamp returns the timestamp, which can be written in one way alone.
+func (s *Signature) stamp() (int64, bool) {
+	stamp, err := strconv.ParseInt(s.Timestamp, 10, 64)
+	return stamp, err == nil && strconv.FormatInt(stamp, 10) == s.Timestamp
+}
+
+// sum returns the bytes of the signature, which can be written in one way alone.
+func (s *Signature) sum() (sum [sha256.Size]byte, ok bool) {
+	if len(s.Value) != hex.EncodedLen(len(sum)) {
+		return sum, false
 	}
+	_, err := hex.Decode(sum[:], []byte(s.Value))
+	return sum, err == nil && hex.EncodeToString(sum[:]) == s.Value
+}
+
+// remember remembers s, which was found good, or returns ErrSignatureReplayed if
+// it was seen before.
+func (g *Gate) remember(ctx context.Context, k *checked, s *Signature, now time.Time) error {
+	stamp, _ := s.stamp()
+	sum, _ := s.sum()
 	until := time.Unix(stamp, 0).Add(signatureLife)
 	if g.Shared {
-		return g.rememberShared(ctx, k.id, sent, until)
+		return g.rememberShared(ctx, k.id, sum, until)
 	}
-	return g.replays.remember(k.id, sent, stamp, until, now)
+	return g.replays.remember(k.id, sum, stamp, until, now)
 }
 
 // rememberShared remembers a signature in the database, for all servers on it
@@ -89,7 +111,7 @@ func (g *Gate) rememberShared(ctx context.Context, keyID int64, sum [sha256.Size
 		return err
 	})
 	if err != nil {
-		return fault.ErrUnavailable.Retry(time.Second).Because(err)
+		return unavailable(err)
 	}
 	if !fresh {
 		return ErrSignatureReplayed

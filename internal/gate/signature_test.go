@@ -1,13 +1,19 @@
 package gate
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/seal"
 )
 
 func sumOf(n int) (sum [sha256.Size]byte) {
@@ -82,4 +88,28 @@ func TestAFullMemoryOfSignaturesRefusesAndForgetsNothing(t *testing.T) {
 	if err := remember(1, 0); !errors.Is(err, ErrSignatureReplayed) {
 		t.Errorf("the first of all: %v", err)
 	}
+}
+
+// FuzzSignature asks that a signature which is found good is that of the request,
+// in the one way to write it.
+func FuzzSignature(f *testing.F) {
+	now := time.Unix(1_800_000_000, 0)
+	f.Add("POST", "/x", "1800000000", []byte("body"), "")
+	f.Add("GET", "/x\n1", "+1800000000", []byte(nil), "00")
+	f.Add("", "", "-9223372036854775808", []byte("\n"), "zz")
+	f.Fuzz(func(t *testing.T, method, target, stamp string, body []byte, value string) {
+		secret := []byte("a secret of thirty-two characters")
+		mac := hmac.New(sha256.New, secret)
+		fmt.Fprintf(mac, "%s\n%s\n%s\n%s", method, target, stamp, body)
+		right := hex.EncodeToString(mac.Sum(nil))
+		k := &checked{signed: true, rare: &rare{signing: seal.NewSecret(string(secret))}}
+		seconds, err := strconv.ParseInt(stamp, 10, 64)
+		fresh := err == nil && strconv.FormatInt(seconds, 10) == stamp && seconds >= now.Unix()-300 && seconds <= now.Unix()+300
+		for _, sent := range []string{value, right, strings.ToUpper(right), right + value} {
+			s := &Signature{Value: sent, Timestamp: stamp, Method: method, Target: target, Body: body}
+			if err := checkSignature(k, s, now); (err == nil) != (sent == right && fresh) {
+				t.Errorf("%q at %q: %v", sent, stamp, err)
+			}
+		}
+	})
 }

@@ -185,7 +185,7 @@ func FuzzDecide(f *testing.F) {
 				(l.PerMonth == 0 || m.within(monthOf(now).start())+cost <= l.PerMonth)
 
 			again := used
-			again.recent.ring = append([]moment(nil), used.recent.ring...)
+			again.recent.many = append([]moment(nil), used.recent.many...)
 			v := used.take(l, now, cost)
 			if v.Allowed != fits {
 				t.Fatalf("at %v a cost of %d: %+v, the model says %v", now, cost, v, fits)
@@ -201,8 +201,8 @@ func FuzzDecide(f *testing.F) {
 			}
 			if ever := max(cost, 1) <= min(orMore(l.PerHour), orMore(l.Burst), orMore(l.PerMonth)); !fits && ever {
 				early, late := again, again
-				early.recent.ring = append([]moment(nil), again.recent.ring...)
-				late.recent.ring = append([]moment(nil), again.recent.ring...)
+				early.recent.many = append([]moment(nil), again.recent.many...)
+				late.recent.many = append([]moment(nil), again.recent.many...)
 				if v.RetryAfter <= 0 || early.take(l, now.Add(v.RetryAfter-1), cost).Allowed || !late.take(l, now.Add(v.RetryAfter), cost).Allowed {
 					t.Fatalf("at %v a cost of %d: %+v is not when it is admitted", now, cost, v)
 				}

@@ -90,7 +90,7 @@ func (k *Keeper) Take(ctx context.Context, keyID int64, l access.Limits, cost in
 	}
 	k.once.Do(k.begin)
 	if cost <= 0 {
-		return k.peek(ctx, keyID, l)
+		return k.peek(ctx, keyID, l, 0)
 	}
 	for {
 		v, wait := k.try(keyID, l, cost)

@@ -104,9 +104,19 @@ func (k *Keeper) readUses(ctx context.Context, keyIDs []int64, uses map[int64]Us
 	return rows.Err()
 }
 
-// peek is Take with a cost of 0.
-func (k *Keeper) peek(ctx context.Context, keyID int64, l access.Limits) (Verdict, error) {
-	if v, known := k.peekKnown(keyID, l); known {
+// Would answers as Take would, and counts nothing. It never waits: a request that
+// it admits may still be refused.
+func (k *Keeper) Would(ctx context.Context, keyID int64, l access.Limits, cost int64) (Verdict, error) {
+	if l.PerHour <= 0 && l.Burst <= 0 && l.PerMonth <= 0 {
+		return Verdict{Allowed: true}, nil
+	}
+	k.once.Do(k.begin)
+	return k.peek(ctx, keyID, l, max(0, cost))
+}
+
+// peek decides about a request as it stands.
+func (k *Keeper) peek(ctx context.Context, keyID int64, l access.Limits, cost int64) (Verdict, error) {
+	if v, known := k.peekKnown(keyID, l, cost); known {
 		return v, nil
 	}
 	var r row
@@ -116,10 +126,10 @@ func (k *Keeper) peek(ctx context.Context, keyID int64, l access.Limits) (Verdic
 	}
 	now := k.now()
 	t := r.present(now).tally()
-	return decide(l, &t, now, 0), nil
+	return decide(l, &t, now, cost), nil
 }
 
-func (k *Keeper) peekKnown(keyID int64, l access.Limits) (Verdict, bool) {
+func (k *Keeper) peekKnown(keyID int64, l access.Limits, cost int64) (Verdict, bool) {
 	s := k.shard(keyID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,5 +139,5 @@ func (k *Keeper) peekKnown(keyID int64, l access.Limits) (Verdict, bool) {
 		return Verdict{}, false
 	}
 	w.recent.forget(now.ns)
-	return decide(l, &w.tally, now, 0), true
+	return decide(l, &w.tally, now, cost), true
 }

@@ -6,10 +6,19 @@ import "time"
 // anything coarser would admit too much in some second, or too little. It grows
 // with what is admitted in a second and no further.
 type recent struct {
-	ring []moment
+	few  [2]moment // enough for most keys, without a second object for each
+	many []moment  // nil while few is enough
 	head uint32
 	n    uint32
 	sum  int64
+}
+
+// ring is where the moments are.
+func (r *recent) ring() []moment {
+	if r.many != nil {
+		return r.many
+	}
+	return r.few[:]
 }
 
 type moment struct {
@@ -19,10 +28,11 @@ type moment struct {
 
 // forget drops what is a second old or older.
 func (r *recent) forget(now int64) {
-	for r.n > 0 && now-r.ring[r.head].at >= int64(time.Second) {
-		r.sum -= r.ring[r.head].count
+	ring := r.ring()
+	for r.n > 0 && now-ring[r.head].at >= int64(time.Second) {
+		r.sum -= ring[r.head].count
 		r.n--
-		if r.head++; int(r.head) == len(r.ring) {
+		if r.head++; int(r.head) == len(ring) {
 			r.head = 0
 		}
 	}
@@ -37,7 +47,7 @@ func (r *recent) add(now, count int64) {
 			return
 		}
 	}
-	if int(r.n) == len(r.ring) {
+	if int(r.n) == len(r.ring()) {
 		r.grow()
 	}
 	r.n++
@@ -45,23 +55,25 @@ func (r *recent) add(now, count int64) {
 }
 
 func (r *recent) nth(i uint32) *moment {
-	if i += r.head; int(i) >= len(r.ring) {
-		i -= uint32(len(r.ring))
+	ring := r.ring()
+	if i += r.head; int(i) >= len(ring) {
+		i -= uint32(len(ring))
 	}
-	return &r.ring[i]
+	return &ring[i]
 }
 
 func (r *recent) grow() {
-	ring := make([]moment, max(2, 2*len(r.ring)))
-	n := copy(ring, r.ring[r.head:])
-	copy(ring[n:], r.ring[:r.head])
-	r.ring, r.head = ring, 0
+	old := r.ring()
+	ring := make([]moment, 2*len(old))
+	n := copy(ring, old[r.head:])
+	copy(ring[n:], old[:r.head])
+	r.many, r.head = ring, 0
 }
 
 // shrink gives memory back that a burst needed and that is not needed now.
 func (r *recent) shrink() {
-	if r.n == 0 && len(r.ring) > 2 {
-		r.ring, r.head = nil, 0
+	if r.n == 0 {
+		r.many, r.head = nil, 0
 	}
 }
 

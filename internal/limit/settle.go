@@ -15,7 +15,7 @@ import (
 const (
 	pause   = 5 * time.Second
 	idle    = 5 * time.Minute  // a window that nobody asks for so long is given back
-	crowd   = 100_000          // with more windows than that they go
+	crowd   = 150_000          // with more windows than that they go
 	hurried = 15 * time.Second // after so long
 	atOnce  = 10_000           // so many are on their way out at a time
 )

@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyward/keyward/internal/db"
@@ -36,6 +37,10 @@ const (
 
 	pulse     = 2 * time.Second
 	forgotten = 10 * time.Minute // the row of a server that was silent for so long goes
+
+	// Remembered is how long after a heartbeat the others count a server among
+	// them whatever happens to it, and far longer.
+	Remembered = time.Minute
 )
 
 // Node is one running server.
@@ -63,6 +68,8 @@ type Fleet struct {
 	told    string // what the last heartbeat said of the keys
 	runKey  []byte
 	heard   map[string]pulseOf
+
+	beaten atomic.Pointer[time.Time]
 }
 
 // pulseOf is the heartbeat of a server as it was last seen.
@@ -76,6 +83,16 @@ func (f *Fleet) ID() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.id
+}
+
+// Beaten returns when the last heartbeat began that is on disk; the zero time if
+// there was none. A server that was cut off or stood still may find itself
+// forgotten by the others, and is back with its next one.
+func (f *Fleet) Beaten() time.Time {
+	if at := f.beaten.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
 // Register tells the others that this server is there. On SQLite it takes away
@@ -182,7 +199,8 @@ func (f *Fleet) Beat(ctx context.Context) error {
 // beat writes the whole row. Nothing in it comes from what was there before, so
 // a row that was changed behind our back, or taken away, is itself again.
 func (f *Fleet) beat(ctx context.Context) error {
-	n := Node{ID: f.id, Host: f.Host, StartedAt: f.started, SeenAt: f.Now(), RootVersions: map[uint32]string{}, RootActive: f.Root.Active(), RunKey: f.runKey}
+	began := f.Now()
+	n := Node{ID: f.id, Host: f.Host, StartedAt: f.started, SeenAt: began, RootVersions: map[uint32]string{}, RootActive: f.Root.Active(), RunKey: f.runKey}
 	for _, version := range f.Root.Versions() {
 		n.RootVersions[version] = f.Root.ID(version)
 	}
@@ -208,6 +226,7 @@ func (f *Fleet) beat(ctx context.Context) error {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
 	f.told = told
+	f.beaten.Store(&began)
 	return nil
 }
 

@@ -381,3 +381,29 @@ func TestFollowKeepsTheHeartbeat(t *testing.T) {
 		t.Error("Follow: ", err)
 	}
 }
+
+func TestAServerKnowsWhenTheOthersHeardItLast(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		if !d.Shared() {
+			return // there are no others
+		}
+		root, _ := seal.NewRoot()
+		c := newClock("2024-01-01 00:00:00")
+		f := join(t, d, root, "a", c)
+		if got := f.Beaten(); !got.Equal(c.now()) {
+			t.Errorf("after it registered at %v: %v", c.now(), got)
+		}
+		c.pass(time.Hour)
+		beat(t, f)
+		last := c.now()
+		c.pass(time.Hour)
+		cut, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := f.Beat(cut); err == nil {
+			t.Fatal("a heartbeat that is cut off succeeds")
+		}
+		if got := f.Beaten(); !got.Equal(last) {
+			t.Errorf("after a heartbeat at %v and one that failed: %v", last, got)
+		}
+	})
+}

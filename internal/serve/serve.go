@@ -145,7 +145,7 @@ func (s *server) build(context.Context) error {
 	s.requests = &requests{metrics: s.metrics, known: map[answered]prometheus.Observer{}}
 	s.gate = gate.New(gate.Parts{
 		DB: s.db, Keys: s.keys, Accounts: s.accounts, Limits: s.limits, Usage: s.usage, Metrics: s.metrics, Log: s.log, Now: now,
-		Others: s.fleet.Others, Shared: s.db.Shared(),
+		Others: s.fleet.Others, Shared: s.db.Shared(), Beaten: s.fleet.Beaten, Counted: node.Remembered,
 		Threshold: s.alerts.Threshold, Crossed: s.crossed,
 	})
 	s.acts.Closed = s.gate.Closed

@@ -4,14 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 )
 
 // The formats of docs/formats.md, by their first byte.
 const (
 	formatCounts = 1 // the rows of usage_counts
-	formatUses   = 2 // batches: with last uses
+	formatUses   = 2 // batches, and the rows of key_uses: with last uses
 )
 
 // rowSize is how large a batch may become before another one is begun, and about
@@ -38,14 +37,10 @@ func appendEntry(b []byte, format byte, before int64, e entry) []byte {
 	if e.usedAt == 0 {
 		return append(b, 0)
 	}
-	from := plain(e.from).AsSlice() // nil: not known
-	b = append(b, byte(1+len(from)))
-	b = append(b, from...)
+	b = append(b, 1+e.from.length)
+	b = append(b, e.from.slice()...)
 	return binary.AppendVarint(b, (e.usedAt-e.at)/int64(time.Millisecond/time.Microsecond))
 }
-
-// plain returns an address as it is kept.
-func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // encode writes entries, which are in the order of their keys.
 func encode(format byte, entries []entry) []byte {
@@ -118,7 +113,7 @@ func (r *reader) number(limit int64) int64 {
 }
 
 // use takes the last use of a key.
-func (r *reader) use(since int64) (at int64, from netip.Addr) {
+func (r *reader) use(since int64) (at int64, from origin) {
 	if len(r.rest) == 0 {
 		r.bad = true
 		return 0, from
@@ -134,7 +129,7 @@ func (r *reader) use(since int64) (at int64, from netip.Addr) {
 			r.bad = true
 			return 0, from
 		}
-		from, _ = netip.AddrFromSlice(r.rest[:kind-1])
+		from.length = uint8(copy(from.bytes[:], r.rest[:kind-1]))
 		r.took(int(kind - 1))
 	default:
 		r.bad = true
@@ -146,7 +141,7 @@ func (r *reader) use(since int64) (at int64, from netip.Addr) {
 		n = 0
 	}
 	if !r.took(n) {
-		return 0, netip.Addr{}
+		return 0, origin{}
 	}
 	return since + v*int64(time.Millisecond/time.Microsecond), from
 }

@@ -14,9 +14,9 @@ import (
 // The vectors of docs/formats.md.
 func TestTheFormatIsTheOneThatIsDocumented(t *testing.T) {
 	entries := []entry{
-		{place{5, 0}, tally{Counts{1, 0, 0}, 1_500_000, netip.MustParseAddr("192.0.2.7")}},
-		{place{300, 0}, tally{Counts{200, 3, 1}, -1_000, netip.Addr{}}},
-		{place{301, 0}, tally{Counts{0, 0, 7}, 0, netip.Addr{}}},
+		{place{5, 0}, tally{Counts{1, 0, 0}, 1_500_000, originOf(netip.MustParseAddr("192.0.2.7"))}},
+		{place{300, 0}, tally{Counts{200, 3, 1}, -1_000, origin{}}},
+		{place{301, 0}, tally{Counts{0, 0, 7}, 0, origin{}}},
 	}
 	for format, want := range map[byte]string{
 		formatCounts: "01" + "05010000" + "a702c8010301" + "01000007",
@@ -37,7 +37,7 @@ func TestWhatIsEncodedIsDecoded(t *testing.T) {
 		key += 1 + rand.Int64N(maxKey/2000)
 		e := entry{place{key, at}, tally{Counts: Counts{rand.Int64N(most), rand.Int64N(300), rand.Int64N(2)}}}
 		if rand.IntN(3) > 0 {
-			e.usedAt, e.from = at+rand.Int64N(60_000)*1000, addresses[rand.IntN(3)]
+			e.usedAt, e.from = at+rand.Int64N(60_000)*1000, originOf(addresses[rand.IntN(3)])
 		}
 		entries = append(entries, e)
 	}
@@ -45,7 +45,7 @@ func TestWhatIsEncodedIsDecoded(t *testing.T) {
 		t.Error("with uses: another list came back")
 	}
 	for i := range entries {
-		entries[i].usedAt, entries[i].from = 0, netip.Addr{}
+		entries[i].usedAt, entries[i].from = 0, origin{}
 	}
 	if got := all(t, encode(formatCounts, entries), at); !slices.Equal(got, entries) {
 		t.Error("without uses: another list came back")
@@ -101,7 +101,7 @@ func FuzzDecode(f *testing.F) {
 // mapped reports whether an address is an IPv4 one in IPv6 form, which is
 // written as IPv4.
 func mapped(entries []entry) bool {
-	return slices.ContainsFunc(entries, func(e entry) bool { return e.from.Is4In6() })
+	return slices.ContainsFunc(entries, func(e entry) bool { return e.from.addr().Is4In6() })
 }
 
 func TestALargeFlushIsSplit(t *testing.T) {
@@ -123,11 +123,11 @@ func TestALargeFlushIsSplit(t *testing.T) {
 }
 
 func TestAMinuteHoldsWhatIsMergedIntoIt(t *testing.T) {
-	row, err := add(nil, []entry{{place{2, 0}, tally{Counts: Counts{1, 1, 1}}}, {place{9, 0}, tally{Counts: Counts{5, 0, 0}}}})
+	row, err := add(formatCounts, nil, []entry{{place{2, 0}, tally{Counts: Counts{1, 1, 1}}}, {place{9, 0}, tally{Counts: Counts{5, 0, 0}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	row, err = add(row, []entry{{place{1, 0}, tally{Counts: Counts{7, 0, 0}}}, {place{9, 0}, tally{Counts: Counts{most, 2, 0}}}, {place{10, 0}, tally{Counts: Counts{0, 0, 1}}}})
+	row, err = add(formatCounts, row, []entry{{place{1, 0}, tally{Counts: Counts{7, 0, 0}}}, {place{9, 0}, tally{Counts: Counts{most, 2, 0}}}, {place{10, 0}, tally{Counts: Counts{0, 0, 1}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,10 +143,10 @@ func TestAMinuteHoldsWhatIsMergedIntoIt(t *testing.T) {
 func TestCoarserSpansLoseNoCount(t *testing.T) {
 	var l ledger
 	for i := range int64(120) {
-		l.at(place{7, i * minute}).add(tally{Counts{1, 2, 3}, i + 1, netip.Addr{}})
+		l.at(place{7, i * minute}).add(tally{Counts{1, 2, 3}, i + 1, origin{}})
 	}
 	l.coarsen(hour)
-	want := []entry{{place{7, 0}, tally{Counts{60, 120, 180}, 60, netip.Addr{}}}, {place{7, hour}, tally{Counts{60, 120, 180}, 120, netip.Addr{}}}}
+	want := []entry{{place{7, 0}, tally{Counts{60, 120, 180}, 60, origin{}}}, {place{7, hour}, tally{Counts{60, 120, 180}, 120, origin{}}}}
 	if got := l.sorted(); !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}

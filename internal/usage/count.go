@@ -31,6 +31,8 @@ type Counter struct {
 
 	flushed atomic.Int64 // all that was counted until then is written; 0: nothing yet
 
+	usesPurged time.Time // when Purge last did the last uses; its loop's own
+
 	rolling sync.Mutex
 	seen    map[string]int64 // the steps at which roll-ups were in the pass before
 }
@@ -59,7 +61,7 @@ func (c *Counter) Count(keyID int64, outcome Outcome, at time.Time, from netip.A
 	case Allowed:
 		t.Allowed++
 		if now >= t.usedAt {
-			t.usedAt, t.from = now, from
+			t.usedAt, t.from = now, originOf(from)
 		}
 	case Denied:
 		t.Denied++

@@ -14,7 +14,33 @@ type place struct{ key, at int64 }
 type tally struct {
 	Counts
 	usedAt int64 // in microseconds; 0: not used
-	from   netip.Addr
+	from   origin
+}
+
+// origin is an address without a pointer in it, as a netip.Addr has: the garbage
+// collector need not look into a ledger. The zero origin is not known.
+type origin struct {
+	bytes  [16]byte
+	length uint8 // 4 or 16; 0: not known
+}
+
+// originOf returns an address as it is kept: IPv4 as such, and without a zone.
+func originOf(a netip.Addr) (o origin) {
+	switch a = a.Unmap(); {
+	case a.Is4():
+		b := a.As4()
+		o.length = uint8(copy(o.bytes[:], b[:]))
+	case a.Is6():
+		o.bytes, o.length = a.As16(), 16
+	}
+	return o
+}
+
+func (o *origin) slice() []byte { return o.bytes[:o.length] }
+
+func (o *origin) addr() netip.Addr {
+	a, _ := netip.AddrFromSlice(o.slice()) // of length 0: the zero Addr
+	return a
 }
 
 func (t *tally) add(u tally) {

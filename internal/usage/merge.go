@@ -5,9 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/keyward/keyward/internal/db"
@@ -120,7 +117,7 @@ func (c *Counter) merged(ctx context.Context, r roll, sum *sums) (next int64, ro
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return 0, nil, err
 		}
-		if w.counts, err = add(before, sum[shard]); err != nil {
+		if w.counts, err = add(formatCounts, before, sum[shard]); err != nil {
 			return 0, nil, fmt.Errorf("the row of shard %d in the %s of %s: %w", shard, w.grain, db.Time(w.at).Format(time.RFC3339), err)
 		}
 		size += len(w.counts)
@@ -129,13 +126,14 @@ func (c *Counter) merged(ctx context.Context, r roll, sum *sums) (next int64, ro
 	return next, rows, nil
 }
 
-// add returns the row counts, which may be nil, with the entries of more.
-func add(counts []byte, more []entry) ([]byte, error) {
+// add returns a row of that format, nil if there was none, with the entries of
+// more.
+func add(format byte, counts []byte, more []entry) ([]byte, error) {
 	out := make([]byte, 1, len(counts)+12*len(more)+1)
-	out[0] = formatCounts
+	out[0] = format
 	before := int64(0)
 	put := func(e entry) {
-		out = appendEntry(out, formatCounts, before, e)
+		out = appendEntry(out, format, before, e)
 		before = e.key
 	}
 	if counts != nil {
@@ -160,74 +158,88 @@ func add(counts []byte, more []entry) ([]byte, error) {
 	return out, nil
 }
 
-// keepUses writes the last uses of sum to key_uses, a few keys at a time: each
-// of them costs a page of the table. A key that is gone is left out.
+// keepUses merges the last uses of sum into the rows of key_uses, as many at a
+// time as one transaction may move.
 func (c *Counter) keepUses(ctx context.Context, r *roll, sum *sums) error {
-	var used []entry
-	for _, entries := range sum {
-		for _, e := range entries {
-			if e.usedAt != 0 {
-				used = append(used, e)
-			}
+	const attempts = 20
+	for attempt := 1; r.step < units+shards; attempt++ {
+		next, rows, err := c.mergedUses(ctx, *r, sum)
+		if err != nil {
+			return err
 		}
-	}
-	// Where another server is dropping the batches already there are fewer, and
-	// the next move is refused.
-	for used = used[min(r.step-units, int64(len(used))):]; len(used) > 0; {
-		chunk := used[:min(2*usesAtOnce, len(used))]
-		used = used[len(chunk):]
-		err := c.move(ctx, r, r.step+int64(len(chunk)), func(tx *db.Tx) error {
-			for some := range slices.Chunk(chunk, usesAtOnce) {
-				_, err := tx.Exec(ctx, upsertUses, useArgs(some)...)
-				if db.IsMissingReference(err) {
-					return db.ErrConflict // a key was removed just now, and is not found the next time
-				}
-				if err != nil {
+		err = c.move(ctx, r, next, func(tx *db.Tx) error {
+			for _, w := range rows {
+				if n, err := w.write(ctx, tx); err != nil {
 					return err
+				} else if n == 0 {
+					return errChanged
 				}
 			}
 			return nil
 		})
-		if err != nil {
+		if err == nil {
+			attempt = 0
+		} else if !errors.Is(err, errChanged) || attempt == attempts {
 			return err
 		}
 	}
 	return c.move(ctx, r, finished, func(*db.Tx) error { return nil })
 }
 
-// usesAtOnce is how many last uses one statement writes or reads: to ask
-// PostgreSQL for each of them takes ten times as long.
-const usesAtOnce = 50
-
-// upsertUses writes usesAtOnce last uses, of the keys that there are.
-var upsertUses = `
-	INSERT INTO key_uses (key_id, at, address)
-	SELECT k.id, v.column2, v.column3 FROM (VALUES ` + repeated("(CAST($? AS BIGINT), CAST($? AS BIGINT), CAST($? AS TEXT))") + `) v
-	JOIN api_keys k ON k.id = v.column1 WHERE true
-	ON CONFLICT (key_id) DO UPDATE SET at = excluded.at, address = excluded.address WHERE key_uses.at < excluded.at`
-
-// repeated returns text usesAtOnce times, with a number for each question mark.
-func repeated(text string) string {
-	parts := strings.Split(strings.Repeat(", "+text, usesAtOnce)[2:], "?")
-	for i := range parts[1:] {
-		parts[i] += strconv.Itoa(i + 1)
-	}
-	return strings.Join(parts, "")
+// useRow is a row of key_uses as it shall be.
+type useRow struct {
+	shard    int64
+	revision int64 // as it was read; 0: there was none
+	uses     []byte
 }
 
-// useArgs returns the arguments of upsertUses. Where entries are fewer, the rest
-// is a key that there is not.
-func useArgs(entries []entry) []any {
-	args := make([]any, 0, 3*usesAtOnce)
-	for _, e := range entries {
-		address := ""
-		if e.from.IsValid() {
-			address = e.from.String()
+// write puts w in the place of what was read, and says how many rows it took.
+func (w useRow) write(ctx context.Context, tx *db.Tx) (int64, error) {
+	if w.revision == 0 {
+		return tx.Exec(ctx, `INSERT INTO key_uses (shard, revision, uses) VALUES ($1, 1, $2) ON CONFLICT (shard) DO NOTHING`, w.shard, w.uses)
+	}
+	return tx.Exec(ctx, `UPDATE key_uses SET revision = revision + 1, uses = $1 WHERE shard = $2 AND revision = $3`, w.uses, w.shard, w.revision)
+}
+
+// mergedUses returns the next rows of key_uses with what sum adds to them, and
+// the step that r has with them.
+func (c *Counter) mergedUses(ctx context.Context, r roll, sum *sums) (next int64, rows []useRow, err error) {
+	size := 0
+	for next = r.step; next < units+shards && size < rowSize; next++ {
+		w := useRow{shard: next - units}
+		used := usesOf(sum[w.shard])
+		if len(used) == 0 {
+			continue
 		}
-		args = append(args, e.key, e.usedAt, address)
+		var before []byte
+		if w.revision, before, err = c.readUses(ctx, w.shard); err != nil {
+			return 0, nil, err
+		}
+		if w.uses, err = add(formatUses, before, used); err != nil {
+			return 0, nil, fmt.Errorf("the last uses of shard %d: %w", w.shard, err)
+		}
+		size += len(w.uses)
+		rows = append(rows, w)
 	}
-	for len(args) < 3*usesAtOnce {
-		args = append(args, int64(0), int64(0), "")
+	return next, rows, nil
+}
+
+// readUses returns a row of key_uses; its revision is 0 if there is none.
+func (c *Counter) readUses(ctx context.Context, shard int64) (revision int64, uses []byte, err error) {
+	err = c.DB.QueryRow(ctx, `SELECT revision, uses FROM key_uses WHERE shard = $1`, shard).Scan(&revision, &uses)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
 	}
-	return args
+	return revision, uses, err
+}
+
+// usesOf returns what of entries is a use, as key_uses keeps it: without counts,
+// and at the beginning of time.
+func usesOf(entries []entry) (used []entry) {
+	for _, e := range entries {
+		if e.usedAt != 0 {
+			used = append(used, entry{place{e.key, 0}, tally{usedAt: e.usedAt, from: e.from}})
+		}
+	}
+	return used
 }

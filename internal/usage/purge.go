@@ -4,14 +4,17 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyward/keyward/internal/db"
 )
 
 // Purge removes the rows of each grain that are older than they are kept. It
-// removes few at a time, so that nobody who writes waits for it. Last uses go
-// with their keys.
+// removes few at a time, so that nobody who writes waits for it. Once a day it
+// removes the last uses of keys that are gone.
 func (c *Counter) Purge(ctx context.Context) error {
 	for i, keep := range []time.Duration{c.KeepMinutes, c.KeepHours, c.KeepDays} {
 		before := c.Now().Add(-keep).UnixMicro() - grains[i].span // a row is as old as its end
@@ -25,7 +28,75 @@ func (c *Counter) Purge(ctx context.Context) error {
 			}
 		}
 	}
+	if now := c.Now(); c.usesPurged.IsZero() || now.Sub(c.usesPurged) >= 24*time.Hour {
+		if err := c.purgeUses(ctx); err != nil {
+			return fmt.Errorf("purge last uses: %w", err)
+		}
+		c.usesPurged = now
+	}
 	return nil
+}
+
+// purgeUses removes the last uses of keys that are gone. A row that is changed in
+// between is left for the next time.
+func (c *Counter) purgeUses(ctx context.Context) error {
+	for shard := range int64(shards) {
+		revision, uses, err := c.readUses(ctx, shard)
+		if err != nil || revision == 0 {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		var all []entry
+		if err := decode(uses, 0, func(e entry) { all = append(all, e) }); err != nil {
+			return err
+		}
+		there := map[int64]bool{}
+		for chunk := range slices.Chunk(all, idsAtOnce) {
+			args := make([]any, idsAtOnce)
+			for i := range args {
+				args[i] = chunk[min(i, len(chunk)-1)].key // once more does no harm
+			}
+			ids, err := column[int64](c.DB.Query(ctx, someKeys, args...))
+			if err != nil {
+				return err
+			}
+			for _, id := range ids {
+				there[id] = true
+			}
+		}
+		if len(there) == len(all) {
+			continue
+		}
+		left := slices.DeleteFunc(all, func(e entry) bool { return !there[e.key] })
+		err = c.DB.Tx(ctx, func(tx *db.Tx) error {
+			_, err := useRow{shard, revision, encode(formatUses, left)}.write(ctx, tx)
+			return err
+		})
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idsAtOnce is how many keys one statement asks for: to ask PostgreSQL for each
+// of them takes ten times as long.
+const idsAtOnce = 50
+
+var someKeys = `SELECT id FROM api_keys WHERE id IN (` + numbered(idsAtOnce) + `)`
+
+// numbered returns $1, $2 and so on.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("$" + strconv.Itoa(i+1))
+	}
+	return b.String()
 }
 
 // purge removes rows of one grain that begin no later than before, as many as

@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/keyward/keyward/internal/access"
@@ -240,7 +238,7 @@ func (c *Counter) LastUses(ctx context.Context, ids []int64) (map[int64]Use, err
 	is := func(key int64) bool { return wanted[key] }
 	note := func(e entry) {
 		if e.usedAt != 0 {
-			uses[e.key] = uses[e.key].later(Use{db.Time(e.usedAt), plain(e.from)})
+			uses[e.key] = uses[e.key].later(Use{db.Time(e.usedAt), e.from.addr()})
 		}
 	}
 	// In the order in which a use moves on, so that it is seen wherever it is.
@@ -254,10 +252,12 @@ func (c *Counter) LastUses(ctx context.Context, ids []int64) (map[int64]Use, err
 			}
 		})
 	}
-	for chunk := range slices.Chunk(ids, usesAtOnce) {
-		if err == nil {
-			err = readUses(ctx, c.DB, chunk, func(key int64, u Use) { uses[key] = uses[key].later(u) })
-		}
+	if err == nil {
+		err = c.eachKept(ctx, ids, func(e entry) {
+			if is(e.key) {
+				note(e)
+			}
+		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read last uses: %w", err)
@@ -284,27 +284,25 @@ func eachInBatches(ctx context.Context, d *db.DB, f func(entry)) error {
 	return rows.Err()
 }
 
-var someUses = `SELECT key_id, at, address FROM key_uses WHERE key_id IN (` + repeated("$?") + `)`
-
-// readUses reads the uses of at most usesAtOnce keys.
-func readUses(ctx context.Context, d *db.DB, ids []int64, f func(key int64, u Use)) error {
-	args := make([]any, usesAtOnce)
-	for i := range args {
-		args[i] = ids[min(i, len(ids)-1)] // once more does no harm
+// eachKept calls f with the uses that are kept of the shards of ids.
+func (c *Counter) eachKept(ctx context.Context, ids []int64, f func(entry)) error {
+	var of int64 // a bit for each shard
+	for _, id := range ids {
+		of |= 1 << shardOf(id)
 	}
-	rows, err := d.Query(ctx, someUses, args...)
+	rows, err := c.DB.Query(ctx, `SELECT uses FROM key_uses WHERE (CAST($1 AS BIGINT) >> CAST(shard AS INTEGER)) & 1 = 1`, of)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var key, at int64
-		var address string
-		if err := rows.Scan(&key, &at, &address); err != nil {
+		var uses sql.RawBytes
+		if err := rows.Scan(&uses); err != nil {
 			return err
 		}
-		from, _ := netip.ParseAddr(address) // "": not known
-		f(key, Use{db.Time(at), from})
+		if err := decode(uses, 0, f); err != nil {
+			return err
+		}
 	}
 	return rows.Err()
 }

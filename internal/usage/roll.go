@@ -50,7 +50,7 @@ var errMoved = errors.New("usage: another server was quicker")
 type roll struct {
 	minute int64
 	id     string
-	step   int64 // the units that are done, then units and the last uses that are
+	step   int64 // the units that are done, then units and the shards whose last uses are
 	ids    []string
 }
 

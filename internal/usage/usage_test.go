@@ -316,7 +316,7 @@ func TestARollUpThatWasCutOffIsFinished(t *testing.T) {
 			s.rollUp()
 		}
 		s.has(7, usage.Counts{Allowed: 2})
-		if rows(t, d, "usage_rolls") != 0 || rows(t, d, "usage_batches") != 0 || rows(t, d, "key_uses") != 1 {
+		if rows(t, d, "usage_rolls") != 0 || rows(t, d, "usage_batches") != 0 || rows(t, d, "key_uses") != 64 {
 			t.Error("it was not finished")
 		}
 	})
@@ -463,7 +463,7 @@ func TestTheLastUseIsTheLatestAllowedRequest(t *testing.T) {
 		there := netip.MustParseAddr("2001:db8::1")
 		last := func(key int64) usage.Use {
 			t.Helper()
-			uses, err := s.LastUses(t.Context(), []int64{7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18})
+			uses, err := s.LastUses(t.Context(), []int64{7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 99})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -499,12 +499,25 @@ func TestTheLastUseIsTheLatestAllowedRequest(t *testing.T) {
 		if got := last(9); got != (usage.Use{}) {
 			t.Errorf("a request that was refused is a use: %v", got)
 		}
-		if n := rows(t, d, "key_uses"); n != 1 {
-			t.Errorf("%d last uses are kept, want that of the one key that there is", n)
+		s.rollUp()
+		check(usage.Use{At: at.Add(time.Second), From: there})
+		if got := last(99); got == (usage.Use{}) {
+			t.Error("the use of a key that was removed meanwhile went before the purge")
+		}
+		if err := s.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check(usage.Use{At: at.Add(time.Second), From: there})
+		if got := last(99); got != (usage.Use{}) {
+			t.Errorf("the last use of a key that there is not was left: %v", got)
 		}
 		change(t, d, `DELETE FROM api_keys WHERE id = 7`)
-		if n := rows(t, d, "key_uses"); n != 0 {
-			t.Error("the last use of a key that is gone was left")
+		s.clock.pass(25 * time.Hour)
+		if err := s.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := last(7); got != (usage.Use{}) {
+			t.Errorf("the last use of a key that is gone was left: %v", got)
 		}
 	})
 }

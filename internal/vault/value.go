@@ -23,7 +23,7 @@ func NewValue(name string, json jsontext.Value) Value {
 
 // absent reports whether v stands for no value: an update removes the name.
 func (v Value) absent() bool {
-	json := bytes.TrimSpace(v.JSON.Bytes())
+	json := bytes.Trim(v.JSON.Bytes(), whiteSpace)
 	return len(json) == 0 || string(json) == "null"
 }
 
@@ -35,6 +35,10 @@ var (
 	errManyFields = fault.Field("auth_data", "an auth profile can hold at most 100 values")
 )
 
+// whiteSpace is what may stand around a value (RFC 8259, section 2): less than
+// Unicode's.
+const whiteSpace = " \t\n\r"
+
 // other begins the plaintext of a value that is not a text. No text begins with
 // it: a text with U+0000 is refused.
 const other = 0
@@ -43,7 +47,7 @@ const other = 0
 // text are 64 KiB whatever JSON makes of its line ends; anything else as a zero
 // byte and its JSON. White space, and how a text is escaped, make no difference.
 func (v Value) plaintext() ([]byte, error) {
-	json := jsontext.Value(bytes.TrimSpace(v.JSON.Bytes()))
+	json := jsontext.Value(bytes.Trim(v.JSON.Bytes(), whiteSpace))
 	if json.Kind() == '"' {
 		text, err := jsontext.AppendUnquote(make([]byte, 0, len(json)), json)
 		switch {

@@ -55,18 +55,37 @@ type settings struct {
 	organization string
 	scopes       access.Scopes
 	agentID      string
+	deny         bool // as 403
+}
+
+// known is a query that has been read.
+type known struct {
+	query string
+	settings
+}
+
+// settings reads a query. A gateway sends the same one each time, so the last
+// good one is kept.
+func (s *surface) settings(query string) (settings, error) {
+	if last := s.last.Load(); last != nil && last.query == query {
+		return last.settings, nil
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return settings{}, fault.ErrInvalidRequest.Say("The query of the request is not well formed.")
+	}
+	set, err := readSettings(values)
+	set.deny = values.Get("deny") == "403"
+	if err == nil {
+		s.last.Store(&known{strings.Clone(query), set})
+	}
+	return set, err
 }
 
 // admit checks the key of r and writes the headers of the answer.
 func (s *surface) admit(w http.ResponseWriter, r *http.Request, deny *bool) error {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return fault.ErrInvalidRequest.Say("The query of the request is not well formed.")
-	}
-	if query.Get("deny") == "403" {
-		*deny = true
-	}
-	set, err := readSettings(query)
+	set, err := s.settings(r.URL.RawQuery)
+	*deny = set.deny
 	if err != nil {
 		return err
 	}
@@ -111,7 +130,7 @@ func readSettings(query url.Values) (set settings, err error) {
 			}
 			set.organization = value
 		case "scope":
-			if set.scopes, err = access.ParseScopes(strings.FieldsFunc(value, isSeparator), access.AllScopes); err != nil {
+			if set.scopes, err = access.ParseScopes(strings.FieldsFunc(value, isSeparator), access.AllScopes); err != nil || set.scopes == 0 {
 				return set, fault.Field("scope", "must hold scopes, separated by commas: "+strings.Join(access.ScopeNames(), ", "))
 			}
 		case "agent_id":

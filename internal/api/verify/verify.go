@@ -11,7 +11,9 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -30,12 +32,13 @@ type surface struct {
 	api      *api.API
 	gate     *gate.Gate
 	gateways []netip.Prefix
+	last     atomic.Pointer[known] // the query that was read last
 }
 
 // Register adds the two calls to a. Gateways are the addresses that may ask for
 // the keys of all organizations.
 func Register(a *api.API, g *gate.Gate, gateways []netip.Prefix) {
-	s := &surface{a, g, gateways}
+	s := &surface{api: a, gate: g, gateways: gateways}
 	const tag = "API keys"
 	post := api.Operation{
 		Method: http.MethodPost, Path: "/v1/keys/verify", Name: "verifyKey", Tag: tag, Security: api.KeyOrToken, Action: access.VerifyKeys, Free: true,
@@ -63,22 +66,12 @@ func Register(a *api.API, g *gate.Gate, gateways []netip.Prefix) {
 
 type verifyIn struct{ Body client.VerifyKey }
 
-// post answers what goes well by itself. For all else the body is put back, and
-// the operation that the document describes finds what is wrong.
+// post answers what goes well by itself. All else is for the operation that the
+// document describes, which finds what is wrong; a body that was read is put back.
 func (s *surface) post(w http.ResponseWriter, r *http.Request) {
-	body, err := api.ReadBody(w, r)
-	if err != nil {
-		s.api.Fail(w, r, err)
-		return
-	}
-	var in client.VerifyKey
-	if json.Unmarshal(body, &in, json.RejectUnknownMembers(true)) != nil || !plain(body, &in) {
-		s.again(w, r, body)
-		return
-	}
 	text, err := s.api.Credential(api.KeyOrToken, r.Header)
-	if err != nil || gate.IsToken(text) || r.Header["X-Signature"] != nil {
-		s.again(w, r, body)
+	if err != nil || !gate.IsKey(text) || r.URL.RawQuery != "" || r.Header["X-Signature"] != nil || r.Header["X-Timestamp"] != nil {
+		s.api.Route(w, r)
 		return
 	}
 	from := s.api.Client(w, r)
@@ -88,12 +81,24 @@ func (s *surface) post(w http.ResponseWriter, r *http.Request) {
 		s.api.Fail(w, r, err)
 		return
 	}
+	// Nobody has his body kept before it is known who he is.
+	body, err := api.ReadBody(w, r)
+	if err != nil {
+		s.api.Fail(w, r, err)
+		return
+	}
+	var in client.VerifyKey
+	if json.Unmarshal(body, &in, json.RejectUnknownMembers(true)) != nil || !plain(body, &in) {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		s.api.Route(w, r)
+		return
+	}
 	out, err := s.verify(r.Context(), a.Caller(&q), &in)
 	if err != nil {
 		s.api.Fail(w, r, err)
 		return
 	}
-	answer, err := json.Marshal(out)
+	answer, err := encode(&out)
 	if err != nil {
 		s.api.Fail(w, r, err)
 		return
@@ -104,19 +109,15 @@ func (s *surface) post(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer)
 }
 
-func (s *surface) again(w http.ResponseWriter, r *http.Request, body []byte) {
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	s.api.Route(w, r)
-}
-
 // plain reports whether a body that was read into in is without question within
 // the bounds of its schema. Of any other the operation decides, and says why. An
-// empty text can't be told from none here, and a signature takes its time anyway.
+// empty text can't be told from none here, nor a null from an empty text, and a
+// signature takes its time anyway.
 func plain(body []byte, in *client.VerifyKey) bool {
 	const most = 40 // characters of an address, an id
 	return in.Key != "" && len(in.Key) <= 4*most && len(in.Organization) <= most && len(in.AgentID) <= most && len(in.IP) <= most &&
 		len(in.Scopes) <= 32 && (in.Cost == nil || *in.Cost >= 0 && *in.Cost <= 1000) && in.Signature == nil &&
-		!bytes.Contains(body, []byte(`""`)) && !bytes.Contains(body, []byte(`\u`))
+		(in.IP == "" || len(in.IP) > 1) && !slices.Contains(in.Scopes, "") && !bytes.Contains(body, []byte(`""`)) && !bytes.Contains(body, []byte(`\u`))
 }
 
 // verify checks the key that in holds, for who.
@@ -152,12 +153,12 @@ func (s *surface) verify(ctx context.Context, who access.Caller, in *client.Veri
 	}
 	var a gate.Answer
 	err = s.gate.Check(ctx, []byte(in.Key), &q, &a)
-	f := fault.Of(err)
-	if err != nil && (f.Kind == fault.Internal || f.Kind == fault.Unavailable) {
-		return none, err
-	}
 	out := client.Verification{Valid: err == nil, Code: "VALID"}
 	if err != nil {
+		f := fault.Of(err)
+		if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
+			return none, err
+		}
 		out.Code, out.Message, out.Details = f.Code, f.Message, f.Details
 		out.RetryAfter = int((f.RetryAfter + time.Second - 1) / time.Second)
 	}

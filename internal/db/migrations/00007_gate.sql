@@ -5,10 +5,19 @@
 ALTER TABLE api_keys ADD COLUMN external_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE api_keys ADD COLUMN disabled BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE api_keys ADD COLUMN settings TEXT NOT NULL DEFAULT '';
+-- made_with is the digest of the value that the key which made it was presented
+-- as, if another key had given it that value.
+ALTER TABLE api_keys ADD COLUMN made_with BYTEA NOT NULL DEFAULT '';
+CREATE INDEX api_keys_made_with ON api_keys (made_with) WHERE length(made_with) > 0;
 CREATE INDEX api_keys_external ON api_keys (organization_id, external_id) WHERE external_id <> '';
 
 -- signing is a box around the secret that requests are signed with, or empty.
 ALTER TABLE api_key_secrets ADD COLUMN signing BYTEA NOT NULL DEFAULT '';
+-- Of a value that a key gave to another by rotating it: who, and made_with as above.
+ALTER TABLE api_key_secrets ADD COLUMN made_by_key BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE api_key_secrets ADD COLUMN made_with BYTEA NOT NULL DEFAULT '';
+CREATE INDEX api_key_secrets_made_by ON api_key_secrets (made_by_key) WHERE made_by_key <> 0;
+CREATE INDEX api_key_secrets_made_with ON api_key_secrets (made_with) WHERE length(made_with) > 0;
 CREATE INDEX api_key_secrets_expires ON api_key_secrets (expires_at) WHERE expires_at <> 0;
 
 -- What was reserved of a key's limits: a server admits only what it has
@@ -51,11 +60,11 @@ CREATE TABLE usage_counts (
     PRIMARY KEY (grain, at, shard)
 );
 
--- When and from where a key was last used.
+-- When and from where keys were last used: a row holds all keys of one shard.
 CREATE TABLE key_uses (
-    key_id  BIGINT PRIMARY KEY REFERENCES api_keys (id) ON DELETE CASCADE,
-    at      BIGINT NOT NULL,
-    address TEXT   NOT NULL
+    shard    BIGINT PRIMARY KEY,
+    revision BIGINT NOT NULL,
+    uses     BYTEA  NOT NULL
 );
 
 -- When to tell somebody how much of a key's limit is used. secret is a box, or
