@@ -14,3 +14,11 @@ type Run struct {
 	StartedAt    Time            `json:"started_at,omitzero"`
 	EndedAt      Time            `json:"ended_at,omitzero"`
 }
+
+// StreamError is the data of the error event with which a stream ends that can't
+// go on.
+type StreamError struct {
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id"`
+}

@@ -57,6 +57,9 @@ type Config struct {
 	// is optional.
 	Observe func(route string, status int, took time.Duration)
 
+	// Stopping reports whether the server is about to stop. It is optional.
+	Stopping func() bool
+
 	// TrustedProxies are believed about the address of their client, in the
 	// header ClientIPHeader (X-Forwarded-For if it is empty).
 	TrustedProxies []netip.Prefix
@@ -94,6 +97,9 @@ type API struct {
 
 	// bodyTime is how long a body may take to arrive.
 	bodyTime time.Duration
+
+	streams streams
+	pace    pace // of streams
 }
 
 // New makes an API without operations, but for the one that serves the
@@ -103,7 +109,7 @@ func New(c Config) *API {
 		c.ClientIPHeader = "X-Forwarded-For"
 	}
 	c.TrustedProxies = unmapped(c.TrustedProxies)
-	a := &API{config: c, mux: http.NewServeMux(), direct: map[string]direct{}, bodyTime: 30 * time.Second}
+	a := &API{config: c, mux: http.NewServeMux(), direct: map[string]direct{}, bodyTime: 30 * time.Second, pace: usualPace}
 	a.doc = newDocument()
 	a.huma = huma.NewAPI(huma.Config{
 		OpenAPI:       a.doc.OpenAPI,

@@ -41,6 +41,7 @@ type Credentials struct {
 	Secret    seal.Secret   // as it was sent, whatever it is; empty if nothing was
 	Action    access.Action // what the request wants; "" if its operation names none
 	Free      bool          // the request does not count against the key's limits
+	Again     bool          // the request was let in, and goes on: only whether it still may is asked
 	Signature Signature
 }
 

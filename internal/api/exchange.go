@@ -30,6 +30,10 @@ type exchange struct {
 	who   access.Caller
 	basic BasicAuth
 
+	credential seal.Secret // that who has shown; for streams
+	source     *Source     // what is streamed, if anything is
+	headers    Headers     // of the stream
+
 	failure error // what the request is answered with, if not nil
 }
 
@@ -65,7 +69,7 @@ func (x *exchange) Header(name string) string {
 func (x *exchange) SetReadDeadline(time.Time) error { return nil }
 
 func (x *exchange) SetStatus(status int) {
-	if x.failure == nil {
+	if x.failure == nil && x.source == nil {
 		x.inner.SetStatus(status)
 	}
 }
@@ -82,8 +86,19 @@ func (x *exchange) BodyWriter() io.Writer {
 func (rt *route) serve(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	x := &exchange{inner: ctx, r: r, query: r.URL.Query()}
-	if x.failure = rt.admit(w, x); x.failure == nil {
+	x.failure = rt.admit(w, x)
+	if x.failure == nil && rt.streams {
+		// A stream has its place before its handler starts anything.
+		if x.failure = rt.api.streams.enter(x.who, rt.api.stopping()); x.failure == nil {
+			defer rt.api.streams.leave(x.who)
+		}
+	}
+	if x.failure == nil {
 		next(x)
+	}
+	if x.failure == nil && x.source != nil {
+		rt.stream(w, x)
+		return
 	}
 	if x.failure == nil {
 		return
@@ -141,6 +156,9 @@ func (rt *route) identify(w http.ResponseWriter, x *exchange, from Client, body 
 	}
 	if rt.op.Security == KeyInBody && text == "" && body.noKey != nil {
 		return body.noKey
+	}
+	if rt.streams {
+		x.credential = seal.NewSecret(text)
 	}
 	x.who, err = rt.api.authenticate(w, x.r, rt.op, text, x.body)
 	return err

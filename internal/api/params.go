@@ -65,10 +65,14 @@ func (p param) sent(r *http.Request, query url.Values) []string {
 }
 
 // check returns what is wrong with the values of p. As everywhere in a query
-// or header, the empty text is a parameter that was not sent.
+// or header, the empty text is a parameter that was not sent; but not in a header
+// that says how long it must be.
 func (p param) check(values []string) wrong {
 	if len(values) > 1 {
 		return invalid("is there more than once")
+	}
+	if len(values) == 1 && values[0] == "" && p.in == "header" && p.MinLength != nil {
+		return p.checkText("") // what an unset variable leaves must not pass for nothing at all
 	}
 	if len(values) == 0 || values[0] == "" {
 		if p.required {

@@ -88,6 +88,7 @@ type route struct {
 	params    []param
 	body      *shape // nil: it reads no body
 	needsBody bool
+	streams   bool // it answers with a stream
 }
 
 func registerAt[In, Out any](a *API, op Operation, handle func(context.Context, access.Caller, *In) (Out, error)) {

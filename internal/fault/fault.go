@@ -29,8 +29,10 @@ const (
 	TooLarge
 	UnsupportedMedia
 	Misdirected
+	Unprocessable // it was done as asked, and what was asked did not succeed
 	RateLimited
 	Unavailable
+	TimedOut // somebody who was asked for it did not answer in time
 	kinds // how many there are
 )
 
@@ -45,8 +47,10 @@ var statuses = [kinds]int{
 	TooLarge:         http.StatusRequestEntityTooLarge,
 	UnsupportedMedia: http.StatusUnsupportedMediaType,
 	Misdirected:      http.StatusMisdirectedRequest,
+	Unprocessable:    http.StatusUnprocessableEntity,
 	RateLimited:      http.StatusTooManyRequests,
 	Unavailable:      http.StatusServiceUnavailable,
+	TimedOut:         http.StatusGatewayTimeout,
 }
 
 // Status returns the HTTP status that answers a failure of kind k.

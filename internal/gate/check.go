@@ -113,6 +113,9 @@ type Question struct {
 	Source string
 	// Free leaves the limits and the counts alone.
 	Free bool
+	// Again asks about a request that was let in and goes on. It was counted, and
+	// its signature seen, when it came.
+	Again bool
 }
 
 // Answer is what came of a check. After a refusal the part of it is filled that
@@ -153,9 +156,11 @@ func (a *Answer) Caller(q *Question) access.Caller {
 // A key of another organization is as if it were not there, and not counted.
 func (g *Gate) Check(ctx context.Context, presented []byte, q *Question, into *Answer) error {
 	err := g.check(ctx, presented, q, into)
-	if err == nil {
+	switch {
+	case q.Again:
+	case err == nil:
 		g.valid.Inc()
-	} else {
+	default:
 		g.Metrics.Check(fault.Of(err).Code).Inc()
 	}
 	return err
@@ -185,7 +190,7 @@ func (g *Gate) check(ctx context.Context, presented []byte, q *Question, a *Answ
 			return failed
 		}
 	}
-	if q.Free || q.Cost == 0 {
+	if q.Free || q.Again || q.Cost == 0 {
 		return err
 	}
 	g.Usage.Count(e.key.id, outcome(err), now, q.Address)
@@ -235,7 +240,7 @@ func (g *Gate) refusal(k *checked, q *Question, now time.Time) error {
 			return ErrIPNotAllowed
 		}
 	}
-	if k.signed {
+	if k.signed && !q.Again {
 		return checkSignature(k, &q.Signature, now)
 	}
 	return nil
@@ -249,7 +254,7 @@ func contains(networks []netip.Prefix, a netip.Addr) bool {
 // admit lets a request in that nothing of the key's settings is against: once, if
 // it is signed, and within its limits.
 func (g *Gate) admit(ctx context.Context, e *entry, q *Question, a *Answer, now time.Time) error {
-	if !e.key.signed || !q.Signature.counts() {
+	if !e.key.signed || q.Again || !q.Signature.counts() {
 		return g.take(ctx, e, q, a)
 	}
 	// What the limits refuse is not remembered, or a key with the smallest of
@@ -274,7 +279,7 @@ func unavailable(err error) error { return fault.ErrUnavailable.Retry(time.Secon
 // take asks the key's limits.
 func (g *Gate) take(ctx context.Context, e *entry, q *Question, a *Answer) error {
 	k := &e.key
-	if q.Free || k.limits == (access.Limits{}) {
+	if q.Free || q.Again || k.limits == (access.Limits{}) {
 		return nil
 	}
 	v, err := g.Limits.Take(ctx, k.id, k.limits, q.Cost)

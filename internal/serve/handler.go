@@ -34,7 +34,7 @@ func (s *server) handler() *api.API {
 		Refusals: map[api.Security][]*fault.Fault{
 			api.KeyOrToken: append(keys, tokens...), api.KeyInURL: append(keys, tokens...), api.AccessToken: tokens, api.KeyInBody: keys,
 		},
-		Observe: s.observe, TrustedProxies: s.Config.TrustedProxies, ClientIPHeader: s.Config.ClientIPHeader,
+		Observe: s.observe, Stopping: s.draining.Load, TrustedProxies: s.Config.TrustedProxies, ClientIPHeader: s.Config.ClientIPHeader,
 	})
 	auth.Register(a, s.accounts)
 	auth.RegisterKeys(a, s.keys)
@@ -62,7 +62,7 @@ func (s *server) authenticate(ctx context.Context, c api.Credentials, from api.C
 		return who, nil, err
 	}
 	return s.gate.Key(ctx, c.Secret, gate.Question{
-		Action: c.Action, Address: from.Address, RequestID: from.RequestID, Cost: 1, Free: c.Free, Signature: gate.Signature(c.Signature),
+		Action: c.Action, Address: from.Address, RequestID: from.RequestID, Cost: 1, Free: c.Free, Again: c.Again, Signature: gate.Signature(c.Signature),
 	})
 }
 
