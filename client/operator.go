@@ -48,4 +48,5 @@ type Quotas struct {
 	Agents       *int64 `json:"agents,omitzero" minimum:"-1"`
 	AuthProfiles *int64 `json:"auth_profiles,omitzero" minimum:"-1"`
 	Keys         *int64 `json:"keys,omitzero" minimum:"-1"`
+	QueuedRuns   *int64 `json:"queued_runs,omitzero" minimum:"-1" doc:"Started without waiting for them, and not ended"`
 }

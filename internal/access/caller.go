@@ -60,6 +60,7 @@ type Quotas struct {
 	Agents       int64
 	AuthProfiles int64
 	Keys         int64
+	QueuedRuns   int64 // that nobody waits for, and that have not ended
 }
 
 // Unlimited as a quota is no quota.

@@ -238,7 +238,7 @@ func TestTheOperatorListsAndChanges(t *testing.T) {
 			t.Fatalf("ChangeOrganization = %+v, %v", o, err)
 		}
 		who = h.caller(t, tokens.Access)
-		if want := (access.Quotas{Agents: 1, AuthProfiles: 2, Keys: -1}); who.Tier != "pro" || who.Quotas != want {
+		if want := (access.Quotas{Agents: 1, AuthProfiles: 2, Keys: -1, QueuedRuns: 4}); who.Tier != "pro" || who.Quotas != want {
 			t.Errorf("the caller after it is %+v", who)
 		}
 		if !closed(t, d, access.OrganizationClosed, o.ID) {

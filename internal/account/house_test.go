@@ -65,7 +65,7 @@ func newServer(t *testing.T, d *db.DB, root *seal.Root, c *clock) *house {
 	h.Store = &account.Store{
 		Acts: acts, DB: d, Root: root, Now: c.now, Log: slog.New(slog.DiscardHandler),
 		Issuer: func() string { return issuer }, SignupOpen: true, DefaultTier: "free",
-		DefaultQuotas: access.Quotas{Agents: 1, AuthProfiles: 2, Keys: 3},
+		DefaultQuotas: access.Quotas{Agents: 1, AuthProfiles: 2, Keys: 3, QueuedRuns: 4},
 		RevokeKeys: func(_ context.Context, _ *db.Tx, _ *access.Act, accountID string) error {
 			h.revoked = append(h.revoked, accountID)
 			return nil

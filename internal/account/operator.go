@@ -98,7 +98,7 @@ func (s *Store) holdOperator(ctx context.Context, tx *db.Tx) (Organization, erro
 func (s *Store) makeOperator(ctx context.Context, tx *db.Tx) (Organization, error) {
 	o := s.newOrganization("Operator", "enterprise", true)
 	none := int64(access.Unlimited)
-	if err := o.setQuotas(Quotas{Agents: &none, AuthProfiles: &none, Keys: &none}); err != nil {
+	if err := o.setQuotas(Quotas{Agents: &none, AuthProfiles: &none, Keys: &none, QueuedRuns: &none}); err != nil {
 		return o, err
 	}
 	written, err := s.insertOrganization(ctx, tx, &o)

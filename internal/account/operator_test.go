@@ -34,7 +34,7 @@ func TestWhoHasTheSetupCodeOwnsTheServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		who, _ := h.signedIn(t, "root")
-		unlimited := access.Quotas{Agents: -1, AuthProfiles: -1, Keys: -1}
+		unlimited := access.Quotas{Agents: -1, AuthProfiles: -1, Keys: -1, QueuedRuns: -1}
 		if who.AccountID != root.ID || who.OrganizationID != id || !who.Operator || who.Tier != "enterprise" || who.Quotas != unlimited {
 			t.Errorf("the operator is %+v", who)
 		}

@@ -38,10 +38,11 @@ type Quotas struct {
 	Agents       *int64 `json:"agents,omitempty"`
 	AuthProfiles *int64 `json:"auth_profiles,omitempty"`
 	Keys         *int64 `json:"keys,omitempty"`
+	QueuedRuns   *int64 `json:"queued_runs,omitempty"`
 }
 
 func (q Quotas) check() error {
-	for field, n := range map[string]*int64{"quotas.agents": q.Agents, "quotas.auth_profiles": q.AuthProfiles, "quotas.keys": q.Keys} {
+	for field, n := range map[string]*int64{"quotas.agents": q.Agents, "quotas.auth_profiles": q.AuthProfiles, "quotas.keys": q.Keys, "quotas.queued_runs": q.QueuedRuns} {
 		if n != nil && *n < access.Unlimited {
 			return fault.Field(field, "must be 0 or more, or -1 for unlimited")
 		}
@@ -52,7 +53,7 @@ func (q Quotas) check() error {
 // over returns q, with others where it leaves something open.
 func (q Quotas) over(others access.Quotas) access.Quotas {
 	for _, own := range []struct{ from, to *int64 }{
-		{q.Agents, &others.Agents}, {q.AuthProfiles, &others.AuthProfiles}, {q.Keys, &others.Keys},
+		{q.Agents, &others.Agents}, {q.AuthProfiles, &others.AuthProfiles}, {q.Keys, &others.Keys}, {q.QueuedRuns, &others.QueuedRuns},
 	} {
 		if own.from != nil {
 			*own.to = *own.from

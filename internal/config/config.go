@@ -62,6 +62,7 @@ type Quotas struct {
 	Agents       int64
 	AuthProfiles int64
 	Keys         int64
+	QueuedRuns   int64
 }
 
 // Runs says how many runs there are at once, and for how long they are kept.

@@ -87,7 +87,7 @@ func TestDefaults(t *testing.T) {
 		ClientIPHeader:  "X-Forwarded-For",
 		SignupOpen:      true,
 		DefaultTier:     "free",
-		Quotas:          Quotas{Agents: 100, AuthProfiles: 10_000, Keys: 1_000},
+		Quotas:          Quotas{Agents: 100, AuthProfiles: 10_000, Keys: 1_000, QueuedRuns: 100_000},
 		KeyPrefix:       "ra",
 		RunnersAllow:    []string{},
 		Runs:            Runs{Keep: 30 * 24 * time.Hour, KeepLogs: 7 * 24 * time.Hour},
@@ -117,6 +117,7 @@ func TestEverySettingHasAFlagAVariableAndAPlaceInTheFile(t *testing.T) {
 		"signup":           {"signup", "SIGNUP", "closed", "signup: closed", func(c Config) any { return c.SignupOpen }, false},
 		"default_tier":     {"default-tier", "DEFAULT_TIER", "pro", "default_tier: pro", func(c Config) any { return c.DefaultTier }, "pro"},
 		"agents quota":     {"quotas-agents", "QUOTAS_AGENTS", "0", "quotas: {agents: 0}", func(c Config) any { return c.Quotas.Agents }, int64(0)},
+		"runs quota":       {"quotas-queued-runs", "QUOTAS_QUEUED_RUNS", "unlimited", "quotas:\n  queued_runs: unlimited", func(c Config) any { return c.Quotas.QueuedRuns }, Unlimited},
 		"profiles quota":   {"quotas-auth-profiles", "QUOTAS_AUTH_PROFILES", "unlimited", "quotas:\n  auth_profiles: unlimited", func(c Config) any { return c.Quotas.AuthProfiles }, Unlimited},
 		"keys quota":       {"quotas-keys", "QUOTAS_KEYS", "5", "quotas.keys: 5", func(c Config) any { return c.Quotas.Keys }, int64(5)},
 		"key_prefix":       {"key-prefix", "KEY_PREFIX", "no", "key_prefix: no", func(c Config) any { return c.KeyPrefix }, "no"},
@@ -159,7 +160,7 @@ func TestAFlagGoesBeforeAVariableBeforeTheFileBeforeTheDefault(t *testing.T) {
 	if c.Addr != "127.0.0.1:3" || c.Data != "variable" || c.SignupOpen || c.DefaultTier != "free" {
 		t.Errorf("got %q, %q, %v, %q", c.Addr, c.Data, c.SignupOpen, c.DefaultTier)
 	}
-	if want := (Quotas{Agents: 1, AuthProfiles: 10_000, Keys: 2}); c.Quotas != want {
+	if want := (Quotas{Agents: 1, AuthProfiles: 10_000, Keys: 2, QueuedRuns: 100_000}); c.Quotas != want {
 		t.Errorf("quotas %+v, want %+v", c.Quotas, want)
 	}
 	if got := strings.Join(c.RunnersAllow, " "); got != "c:1 d:1 e:1" {

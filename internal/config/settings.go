@@ -212,6 +212,15 @@ var settings = []setting{
 		},
 	},
 	{
+		name: "quotas.queued_runs", form: "number", initial: "100000",
+		help: `The most runs that an organization may have waiting or under way of those that were started without waiting for them. ` +
+			`0 is none, and unlimited is no limit. A run that waits takes a few KiB on the disk.`,
+		one: func(c *Config, text string) (err error) {
+			c.Quotas.QueuedRuns, err = quota(text)
+			return err
+		},
+	},
+	{
 		name: "key_prefix", form: "word", initial: "ra",
 		help: `What new API keys begin with: ra_live_…. 2 to 10 lower-case letters and digits, a letter first. ` +
 			`Keys with another prefix are not accepted, so set it before the first key is made.`,

@@ -33,7 +33,7 @@ const (
 	RateLimited
 	Unavailable
 	TimedOut // somebody who was asked for it did not answer in time
-	kinds // how many there are
+	kinds    // how many there are
 )
 
 var statuses = [kinds]int{

@@ -21,6 +21,7 @@ const (
 	Agents       Kind = "agents"
 	AuthProfiles Kind = "auth_profiles"
 	Keys         Kind = "keys"
+	QueuedRuns   Kind = "queued_runs"
 )
 
 // Take counts one more of kind for the organization, or returns

@@ -138,7 +138,7 @@ func (l *logbook) String() string              { l.mu.Lock(); defer l.mu.Unlock(
 func owner(organization string) access.Caller {
 	return access.Caller{
 		AccountID: "account-" + organization, OrganizationID: organization, Role: access.Owner, SignInID: "s",
-		Quotas: access.Quotas{Agents: access.Unlimited},
+		Quotas: access.Quotas{Agents: access.Unlimited, QueuedRuns: access.Unlimited},
 	}
 }
 

@@ -185,7 +185,7 @@ func (h *house) history(t *testing.T, url string, d *db.DB, s *stage, random *ra
 		}
 		run.status = Cancelled
 	}
-	if n := number(t, d, `SELECT (SELECT count(*) FROM run_inputs) + (SELECT count(*) FROM run_lanes)`); n != 0 {
+	if n := number(t, d, `SELECT (SELECT count(*) FROM run_inputs) + (SELECT count(*) FROM run_lanes) + (SELECT count(*) FROM quota_uses WHERE kind = 'queued_runs' AND used <> 0)`); n != 0 {
 		t.Errorf("%d rows are left of runs that have ended", n)
 	}
 	return d

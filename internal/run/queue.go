@@ -12,8 +12,12 @@ import (
 // DefaultAtOnce returns how many runs a server does at once if nobody says.
 func DefaultAtOnce() int { return 2 * runtime.NumCPU() }
 
-// maxCallers bounds the callers that wait on this server for their runs to begin.
-const maxCallers = 1024
+// maxCallers bounds the callers that wait on this server for their runs to begin,
+// and maxCallersOfOne those of one organization.
+const (
+	maxCallers      = 1024
+	maxCallersOfOne = 3 * maxCallers / 4
+)
 
 // queue is who waits on this server, and who is at it. The runs that wait on the
 // disk are not in it: they are looked for there, one at a time, so that it does

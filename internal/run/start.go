@@ -155,7 +155,7 @@ func (r *Runs) admit(organizationID string, wait bool) (*job, error) {
 	switch {
 	case r.queue.stopping:
 		return nil, errStopping
-	case wait && r.queue.waiting >= maxCallers:
+	case wait && (r.queue.waiting >= maxCallers || len(r.queue.callers[organizationID]) >= maxCallersOfOne):
 		return nil, errBusy
 	}
 	return r.newJob(db.NewID(), organizationID), nil

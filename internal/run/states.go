@@ -128,7 +128,7 @@ func (r *Runs) moveIn(ctx context.Context, tx *db.Tx, run *Run, to Status, last 
 		err = leaveLanes(ctx, tx, run.ID)
 	}
 	if err == nil && to.ends() && run.async {
-		err = r.dropInputs(ctx, tx, run.ID)
+		err = r.dropInputs(ctx, tx, run)
 	}
 	return err == nil, err
 }

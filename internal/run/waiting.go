@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyward/keyward/internal/db"
 	"github.com/keyward/keyward/internal/fault"
+	"github.com/keyward/keyward/internal/quota"
 	"github.com/keyward/keyward/internal/seal"
 )
 
@@ -77,6 +78,11 @@ func (r *Runs) park(ctx context.Context, j *job) error {
 		return fmt.Errorf("seal the inputs of a run: %w", err)
 	}
 	return r.create(ctx, j, func(tx *db.Tx) error {
+		if err := quota.Take(ctx, tx, j.run.OrganizationID, quota.QueuedRuns, j.caller.Quotas.QueuedRuns); errors.Is(err, fault.ErrQuota) {
+			return fault.Of(err).Say("The organization has as many unfinished runs as its quota allows. Wait for some to end, cancel some, or ask the operator for more.")
+		} else if err != nil {
+			return err
+		}
 		if err := slot.Keep(ctx, tx); err != nil {
 			return err
 		}
@@ -107,9 +113,9 @@ func (r *Runs) EachWaiting(ctx context.Context, see func(tokens []byte) bool) er
 }
 
 // dropInputs removes what a run has waited with, and makes its token worthless.
-func (r *Runs) dropInputs(ctx context.Context, tx *db.Tx, runID string) error {
+func (r *Runs) dropInputs(ctx context.Context, tx *db.Tx, run *Run) error {
 	var locator []byte
-	err := tx.QueryRow(ctx, `SELECT locator FROM run_inputs WHERE run_id = $1`, runID).Scan(&locator)
+	err := tx.QueryRow(ctx, `SELECT locator FROM run_inputs WHERE run_id = $1`, run.ID).Scan(&locator)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -117,10 +123,13 @@ func (r *Runs) dropInputs(ctx context.Context, tx *db.Tx, runID string) error {
 		err = r.Waiting.DropSlot(ctx, tx, locator)
 	}
 	if err == nil {
-		_, err = tx.Exec(ctx, `DELETE FROM run_inputs WHERE run_id = $1`, runID)
+		_, err = tx.Exec(ctx, `DELETE FROM run_inputs WHERE run_id = $1`, run.ID)
 	}
 	if err == nil {
-		_, err = tx.Exec(ctx, `DELETE FROM run_gone WHERE run_id = $1`, runID)
+		_, err = tx.Exec(ctx, `DELETE FROM run_gone WHERE run_id = $1`, run.ID)
+	}
+	if err == nil {
+		err = quota.Give(ctx, tx, run.OrganizationID, quota.QueuedRuns, 1)
 	}
 	return err
 }

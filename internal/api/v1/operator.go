@@ -53,7 +53,7 @@ func organizationJSON(o account.Organization) client.Organization {
 		ID: o.ID, Name: o.Name, Operator: o.Operator, Tier: o.Tier,
 		Limits:          client.OrganizationLimits{RequestsPerHour: o.Limits.PerHour, Burst: o.Limits.Burst, RequestsPerMonth: o.Limits.PerMonth},
 		EffectiveLimits: effectiveJSON(o.EffectiveLimits()),
-		Quotas:          client.Quotas{Agents: o.Quotas.Agents, AuthProfiles: o.Quotas.AuthProfiles, Keys: o.Quotas.Keys},
+		Quotas:          client.Quotas{Agents: o.Quotas.Agents, AuthProfiles: o.Quotas.AuthProfiles, Keys: o.Quotas.Keys, QueuedRuns: o.Quotas.QueuedRuns},
 		CreatedAt:       client.NewTime(o.CreatedAt), UpdatedAt: client.NewTime(o.UpdatedAt),
 	}
 }
@@ -124,7 +124,7 @@ func (s *operatorSurface) changeOrganization(ctx context.Context, who access.Cal
 		change.Limits = &account.Limits{PerHour: l.RequestsPerHour, Burst: l.Burst, PerMonth: l.RequestsPerMonth}
 	}
 	if q := in.Body.Quotas; q != nil {
-		change.Quotas = &account.Quotas{Agents: q.Agents, AuthProfiles: q.AuthProfiles, Keys: q.Keys}
+		change.Quotas = &account.Quotas{Agents: q.Agents, AuthProfiles: q.AuthProfiles, Keys: q.Keys, QueuedRuns: q.QueuedRuns}
 	}
 	o, err := s.accounts.ChangeOrganization(ctx, who, in.ID, change)
 	if err != nil {
