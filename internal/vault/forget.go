@@ -38,7 +38,7 @@ func (s *Store) deleteSessionOnce(ctx context.Context, who access.Caller, id str
 		p := &profile{organization: who.OrganizationID, uid: id}
 		var name string
 		// The row is held: whoever saves a session writes it too, before or after.
-		err := tx.QueryRow(ctx, `UPDATE profiles SET updated_at = updated_at WHERE uid = $1 AND organization_id = $2 RETURNING name, agent_uid`,
+		err := tx.QueryRow(ctx, `UPDATE profiles SET forgets = forgets + 1 WHERE uid = $1 AND organization_id = $2 RETURNING name, agent_uid`,
 			id, who.OrganizationID).Scan(&name, &p.agent)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
@@ -93,10 +93,10 @@ func (p *profile) forgottenAt(revision uint64) [][]byte {
 	return [][]byte{seal.Text("forgotten-session"), seal.Text(p.organization), seal.Text(p.agent), seal.Text(p.uid), seal.Uint(revision)}
 }
 
-// remember takes away what is left of a session that was deleted, and returns 1
-// if there was one.
-func remember(ctx context.Context, tx *db.Tx, uid string) (n int64, err error) {
-	return tx.Exec(ctx, `DELETE FROM profile_forgotten WHERE profile_uid = $1`, uid)
+// remember takes away what is left of a session that was deleted.
+func remember(ctx context.Context, tx *db.Tx, uid string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM profile_forgotten WHERE profile_uid = $1`, uid)
+	return err
 }
 
 // resealForgotten is the part of [Store.Reseal] for what is left of sessions.

@@ -67,8 +67,12 @@ func TestARunUnderWayLeavesNoSessionInPlaceOfADeletedOne(t *testing.T) {
 				defer o.Close()
 				wantErr(t, o.SaveSession(t.Context(), []byte(`{"other":1}`)), nil)
 			},
+			"there was none": func(vault.Upserted) {},
 		} {
 			u := h.kept(t, `{"s":1}`, "username", `"a"`)
+			if name == "there was none" {
+				wantErr(t, h.DeleteSession(t.Context(), h.jane, u.ID), nil)
+			}
 			o := h.open(t, u.Token)
 			before(u)
 			wantErr(t, h.DeleteSession(t.Context(), h.jane, u.ID), nil)

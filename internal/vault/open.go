@@ -27,6 +27,7 @@ type Opened struct {
 	profile *profile
 	slot    slot
 	at      int64
+	forgets int64 // of the profile, when it was opened
 }
 
 // Open opens the profile of agent that token is for, for a run that who starts.
@@ -53,7 +54,7 @@ func (s *Store) openFor(ctx context.Context, who access.Caller, agent Agent, kin
 		return nil, err
 	}
 	o := &Opened{ID: p.uid, Name: p.name, KeepSession: p.keepSession,
-		store: s, profile: p, slot: slot, at: db.Micros(s.Now())}
+		store: s, profile: p, slot: slot, at: db.Micros(s.Now()), forgets: p.forgets}
 	if p.destination != agent.Destination {
 		o.Close()
 		return nil, ErrAgentChanged.With(fault.Details{"stored_for": p.destination, "now": agent.Destination})
@@ -164,10 +165,15 @@ func (o *Opened) saveOnce(ctx context.Context, session []byte) (err error) {
 		if err := advance(ctx, tx, next); err != nil {
 			return err
 		}
-		if n, err := remember(ctx, tx, next.uid); err != nil {
+		var forgets int64
+		if err := tx.QueryRow(ctx, `SELECT forgets FROM profiles WHERE uid = $1`, next.uid).Scan(&forgets); err != nil {
 			return err
-		} else if n > 0 && o.profile.forgotten == nil {
+		}
+		if forgets != o.forgets {
 			return ErrChanged // it was deleted since, and what the run knew of it with it
+		}
+		if err := remember(ctx, tx, next.uid); err != nil {
+			return err
 		}
 		_, err := tx.Exec(ctx, `
 			INSERT INTO profile_sessions (profile_uid, revision, box) VALUES ($1, $2, $3)
@@ -199,8 +205,6 @@ func (o *Opened) reload(ctx context.Context) error {
 		return ErrChanged
 	case err != nil:
 		return fmt.Errorf("save a session: %w", err)
-	case now.forgotten != nil && !bytes.Equal(now.forgotten, was.forgotten):
-		return ErrChanged
 	case !now.keepSession || now.destination != was.destination || !slices.EqualFunc(now.fields, was.fields, sameValue):
 		return ErrChanged
 	}

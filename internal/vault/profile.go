@@ -38,6 +38,7 @@ type row struct {
 	destination              string
 	manifest                 []byte
 	updatedAt                int64
+	forgets                  int64 // how often its session was deleted without a token
 }
 
 // field is a stored value.
@@ -110,13 +111,13 @@ func (p *profile) find(name string) int {
 	return slices.IndexFunc(p.fields, func(f field) bool { return f.name == name })
 }
 
-const rowColumns = `p.organization_id, p.agent_uid, p.name, p.keep_session, p.revision, p.epoch, p.destination, p.manifest, p.updated_at`
+const rowColumns = `p.organization_id, p.agent_uid, p.name, p.keep_session, p.revision, p.epoch, p.destination, p.manifest, p.updated_at, p.forgets`
 
 // scan reads rowColumns into r, after what is selected before them.
 func (r *row) scan(from *sql.Row, before ...any) error {
 	var revision, epoch int64
 	err := from.Scan(append(before, &r.organizationID, &r.agentUID, &r.name, &r.keepSession, &revision, &epoch,
-		&r.destination, &r.manifest, &r.updatedAt)...)
+		&r.destination, &r.manifest, &r.updatedAt, &r.forgets)...)
 	r.revision, r.epoch = uint64(revision), uint64(epoch)
 	return err
 }

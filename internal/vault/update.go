@@ -152,7 +152,7 @@ func (c *change) write(ctx context.Context, tx *db.Tx) error {
 	if !c.dropSession {
 		return nil
 	}
-	if _, err := remember(ctx, tx, c.uid); err != nil {
+	if err := remember(ctx, tx, c.uid); err != nil {
 		return err
 	}
 	_, err := tx.Exec(ctx, `DELETE FROM profile_sessions WHERE profile_uid = $1`, c.uid)

@@ -9,6 +9,10 @@ ALTER TABLE nodes ADD COLUMN run_key BYTEA NOT NULL DEFAULT '';
 ALTER TABLE profile_slots ADD COLUMN made_by BYTEA NOT NULL DEFAULT '';
 CREATE INDEX profile_slots_runs ON profile_slots (made_by) WHERE kind = 'run';
 
+-- How often the profile's session was deleted without a token: a run that was
+-- under way then leaves none.
+ALTER TABLE profiles ADD COLUMN forgets BIGINT NOT NULL DEFAULT 0;
+
 -- What a profile's manifest says of a session that was deleted without a token,
 -- in a box of the server's; until the manifest is made anew.
 CREATE TABLE profile_forgotten (
