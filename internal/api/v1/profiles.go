@@ -39,6 +39,11 @@ func RegisterProfiles(a *api.API, v *vault.Store) {
 		Errors: []*fault.Fault{vault.ErrNotFound},
 	}, s.remove)
 	api.Register(a, api.Operation{
+		Method: http.MethodDelete, Path: "/v1/auth-profiles/{id}/session", Name: "deleteSession", Tag: tag, Security: api.KeyOrToken, Action: access.DeleteSession, Status: http.StatusNoContent,
+		Summary: "Delete the session that an auth profile keeps", Description: "Its values and tokens stay. The next run begins without a session, and a run that is under way leaves none.",
+		Errors: []*fault.Fault{vault.ErrNotFound},
+	}, s.removeSession)
+	api.Register(a, api.Operation{
 		Method: http.MethodPost, Path: "/v1/auth-profiles/token/rotate", Name: "rotateAuthToken", Tag: tag, Security: api.KeyOrToken, Action: access.RotateToken,
 		Summary:     "Get a new auth token for an auth profile",
 		Description: "The old one works until grace_period has passed; left out or 0, it is dead when this answers.",
@@ -88,6 +93,10 @@ func (s *profileSurface) get(ctx context.Context, who access.Caller, in *profile
 
 func (s *profileSurface) remove(ctx context.Context, who access.Caller, in *profileIn) (api.Nothing, error) {
 	return api.Nothing{}, s.vault.Delete(ctx, who, in.ID)
+}
+
+func (s *profileSurface) removeSession(ctx context.Context, who access.Caller, in *profileIn) (api.Nothing, error) {
+	return api.Nothing{}, s.vault.DeleteSession(ctx, who, in.ID)
 }
 
 type rotateIn struct{ Body client.RotateToken }
