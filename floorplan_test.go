@@ -71,7 +71,7 @@ var floorplan = map[string]string{
 
 	// The composition root, and what starts it.
 	"internal/serve": "*",
-	"keywardtest":    "internal/serve internal/config",
+	"keywardtest":    "client internal/serve internal/config",
 	"internal/demo":  "examples/invoices-agent examples/portal internal/config internal/serve",
 	"cmd/keyward":    "client internal/config internal/demo internal/folder internal/serve",
 }

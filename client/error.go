@@ -14,5 +14,14 @@ type Error struct {
 
 // Error returns the code, the message and the request id.
 func (e *Error) Error() string {
+	if e.RequestID == "" {
+		return e.Code + ": " + e.Message
+	}
 	return fmt.Sprintf("%s: %s (request %s)", e.Code, e.Message, e.RequestID)
+}
+
+// Is reports whether target is the [Code] of e, for errors.Is.
+func (e *Error) Is(target error) bool {
+	code, ok := target.(Code)
+	return ok && string(code) == e.Code
 }

@@ -1,5 +1,14 @@
 // Package keywardtest runs a whole Keyward server inside a Go test: for users of
 // package client, and for Keyward's own tests.
+//
+//	func TestOrders(t *testing.T) {
+//		server := keywardtest.Start(t)
+//		c := server.Client(t)
+//		key, err := c.Keys.Create(t.Context(), client.CreateKey{Name: "a customer's", Scopes: []string{"run"}})
+//
+// It is the server that keyward serve starts, with a database of its own, in a
+// temporary folder. It takes a fraction of a second to start, and is stopped and
+// removed at the end of the test.
 package keywardtest
 
 import (
@@ -47,9 +56,13 @@ type Server struct {
 	err          error
 }
 
-// Start starts a server that is stopped at the end of the test.
-func Start(t testing.TB, o Options) *Server {
+// Start starts a server that is stopped at the end of the test. There may be one
+// Options, or none.
+func Start(t testing.TB, options ...Options) *Server {
 	t.Helper()
+	var o Options
+	for _, o = range options {
+	}
 	s, err := start(t, o)
 	if err != nil {
 		t.Fatalf("the server does not start: %v\n%s", err, s.Log())
