@@ -1,0 +1,201 @@
+"""A call before it is sent, and what becomes of its answer."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Optional, Tuple, Type, Union
+from urllib.parse import quote
+
+from . import _http1, errors
+from ._decode import Model, WrongShape, format_time
+from ._secret import Secret, hide
+from ._transport import Broken, Late
+
+_SAFE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+
+@dataclass(repr=False)
+class Call:
+    """A call. Its path is the template of openapi.yaml, filled in.
+
+    ``public`` is one that needs no credential and gets none; ``stream`` one that is
+    answered with events.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    headers: Dict[str, str] = field(default_factory=dict)
+    public: bool = False
+    stream: bool = False
+    timeout: Optional[float] = None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may happen twice and nobody minds."""
+        return self.method in _SAFE or "Idempotency-Key" in self.headers
+
+    @property
+    def target(self) -> str:
+        pairs = [f"{quote(n, safe='')}={quote(_text(v), safe='')}" for n, v in self.query.items() if v is not None]
+        return self.path + ("?" + "&".join(pairs) if pairs else "")
+
+    def __repr__(self) -> str:
+        return f"<call {self.method} {self.path}>"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else format_time(value) if hasattr(value, "isoformat") else str(value)
+
+
+def at(template: str, **parts: Union[str, int]) -> str:
+    """Returns the path with its parts in it.
+
+    An empty one, or one that leads up, would make the path that of another call.
+    """
+    for name, part in parts.items():
+        text = str(part)
+        if isinstance(part, bool) or not isinstance(part, (str, int)) or text in ("", ".", ".."):
+            raise ValueError(f"{name} is not an id")
+        template = template.replace("{" + name + "}", quote(text, safe=""))
+    return template
+
+
+def new_idempotency_key() -> str:
+    return str(uuid.uuid4())
+
+
+def body_text(body: Any) -> Optional[Secret]:
+    if body is None:
+        return None
+    # Escaped, so that what is no Unicode is the server's to refuse.
+    return Secret(json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii"))
+
+
+def _is_json(headers: _http1.Headers) -> bool:
+    kind = headers.get("content-type").partition(";")[0].strip().lower()
+    return kind == "application/json" and headers.get("content-encoding").lower() in ("", "identity")
+
+
+def _load(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        # The error of the parser holds all of the text.
+        raise WrongShape("is not JSON") from None
+
+
+def parse(server: str, status: int, headers: _http1.Headers, body: bytes, kind: Type[Any]) -> Any:
+    """Returns what a good answer says, as kind; None if that is NoneType."""
+    if kind is type(None):
+        return None
+    why = ""
+    try:
+        if not _is_json(headers):
+            raise WrongShape("is not JSON")
+        loaded = _load(body)
+        return kind.from_dict(loaded) if issubclass(kind, Model) else loaded
+    except WrongShape as wrong:
+        why = str(wrong)
+    raise unexpected(server, status, why, headers.get("x-request-id"))
+
+
+def unexpected(server: str, status: int, why: str, request_id: str = "") -> errors.UnexpectedAnswerError:
+    return errors.UnexpectedAnswerError(
+        "UNEXPECTED_ANSWER",
+        f"What {server} answered is not what this version of the package expects ({why}). Is it a Keyward server?",
+        status=status,
+        request_id=_printable(request_id),
+    )
+
+
+def answer_error(server: str, status: int, headers: _http1.Headers, body: bytes, secrets: Tuple[Secret, ...]) -> errors.KeywardError:
+    """Returns the error that a failed answer is."""
+    if 300 <= status < 400:
+        return errors.UnexpectedAnswerError(
+            "REDIRECTED",
+            f"{server} sends elsewhere ({status}), which is not followed, since keys are for this server alone. Give its address as base_url.",
+            status=status,
+            request_id=_printable(headers.get("x-request-id")),
+        )
+    loaded: Any = None
+    try:
+        loaded = _load(hide(body.decode("utf-8", "replace"), secrets).encode()) if _is_json(headers) else None
+    except WrongShape:
+        pass
+    told = loaded.get("error") if isinstance(loaded, dict) else None
+    if not isinstance(told, dict) or not isinstance(told.get("code"), str) or not isinstance(told.get("message"), str):
+        found = unexpected(server, status, f"status {status}", headers.get("x-request-id"))
+        found.retry_after = _seconds(headers.get("retry-after"))
+        return found
+    retry_after = told.get("retry_after")
+    if isinstance(retry_after, bool) or not isinstance(retry_after, (int, float)) or retry_after < 0:
+        retry_after = _seconds(headers.get("retry-after"))
+    request_id, details = told.get("request_id"), told.get("details")
+    return errors.of(told["code"], status)(
+        told["code"],
+        told["message"],
+        status=status,
+        request_id=request_id if isinstance(request_id, str) else _printable(headers.get("x-request-id")),
+        retry_after=retry_after,
+        details=details if isinstance(details, dict) else None,
+    )
+
+
+def stream_error(data: Any, secrets: Tuple[Secret, ...]) -> errors.KeywardError:
+    """Returns the error with which a stream ends that can't go on."""
+    told = data if isinstance(data, dict) else {}
+    code, message = hide(str(told.get("code", "UNEXPECTED_ANSWER")), secrets), hide(str(told.get("message", "The stream ended.")), secrets)
+    status = _STREAM_STATUS.get(code, 0)
+    kind = errors.UnavailableError if code == "UNAVAILABLE" else errors.of(code, status)
+    return kind(code, message, status=status, request_id=_printable(str(told.get("request_id", ""))))
+
+
+# A stream has no status but 200, so its error has that of its code.
+_STREAM_STATUS = {
+    "UNAVAILABLE": 503,
+    "INTERNAL_ERROR": 500,
+    "RATE_LIMITED": 429,
+    "TOO_MANY_STREAMS": 429,
+    "RUN_NOT_FOUND": 404,
+    "INSUFFICIENT_SCOPE": 403,
+    "AGENT_NOT_ALLOWED": 403,
+    "IP_NOT_ALLOWED": 403,
+    "NOT_ALLOWED": 403,
+    "INVALID_API_KEY": 401,
+    "EXPIRED_API_KEY": 401,
+    "REVOKED_API_KEY": 401,
+    "DISABLED_API_KEY": 401,
+    "INVALID_ACCESS_TOKEN": 401,
+    "EXPIRED_ACCESS_TOKEN": 401,
+}
+
+
+def broken_error(server: str, broken: Broken) -> errors.ConnectionFailedError:
+    what = "broke" if broken.sent else "failed"
+    found = errors.ConnectionFailedError("CONNECTION_FAILED", f"The connection to {server} {what}: {broken.why}. Is the server running there?")
+    found.sent = broken.sent
+    return found
+
+
+def late_error(server: str, late: Late) -> errors.RequestTimeoutError:
+    found = errors.RequestTimeoutError("TIMED_OUT", f"{server} did not answer in time. See timeout and connect_timeout.")
+    found.sent = late.sent
+    return found
+
+
+def too_large_error(server: str, status: int) -> errors.UnexpectedAnswerError:
+    return errors.UnexpectedAnswerError("ANSWER_TOO_LARGE", f"The answer of {server} is larger than max_answer_bytes.", status=status)
+
+
+def _seconds(text: str) -> Optional[float]:
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _printable(text: str) -> str:
+    return text if len(text) <= 64 and text.isascii() and text.isprintable() else ""
+
+
