@@ -135,6 +135,7 @@ func (s *server) work() {
 	l.every("lost runs", 5*time.Second, s.tendRuns)
 	l.every("purge of runs", time.Hour, s.purgeRuns)
 	l.every("purge of keys", time.Hour, whole(s.keys.Purge))
+	l.every("purge of device logins", time.Minute, whole(s.devices.Purge))
 	l.every("purge of auth tokens", time.Minute, whole(s.vault.Purge))
 	if s.tls != nil {
 		l.start("TLS certificate", s.tls.follow)
