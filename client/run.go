@@ -15,8 +15,42 @@ type Run struct {
 	EndedAt      Time            `json:"ended_at,omitzero"`
 }
 
-// StreamError is the data of the error event with which a stream ends that can't
-// go on.
+// StartRun is what a run is started with.
+type StartRun struct {
+	Parameters map[string]json.RawMessage `json:"parameters,omitzero" maxProperties:"100" doc:"Values for input arguments that the auth profile does not give"`
+	Query      json.RawMessage            `json:"query,omitzero" doc:"The same as parameters.query"`
+	AuthToken  *string                    `json:"auth_token,omitzero" minLength:"1" maxLength:"128" doc:"Of the auth profile to run with"`
+}
+
+// Invoked is what an agent has put out that was waited for.
+type Invoked struct {
+	Result   json.RawMessage `json:"result" doc:"Any JSON. Values that the agent was given are cut out"`
+	Metadata RunMetadata     `json:"metadata"`
+}
+
+// RunMetadata is beside what an agent has put out.
+type RunMetadata struct {
+	RunID         string  `json:"run_id"`
+	ExecutionTime float64 `json:"execution_time" doc:"In seconds"`
+	RequestID     string  `json:"request_id"`
+}
+
+// RunStarted is the data of the event start.
+type RunStarted struct {
+	RunID   string `json:"run_id"`
+	AgentID string `json:"agent_id"`
+}
+
+// RunFailure is the data of the event error with which a run tells that it did not
+// succeed. The event done follows, whose data is the [Run].
+type RunFailure struct {
+	Code    string `json:"code" enum:"RUN_FAILED,RUN_CANCELLED,RUN_TIMED_OUT,RUN_INTERRUPTED"`
+	Message string `json:"message"`
+	Status  string `json:"status"`
+}
+
+// StreamError is the data of the event error, without an id, with which a stream
+// ends that can't go on. The run may.
 type StreamError struct {
 	Code      string `json:"code"`
 	Message   string `json:"message"`

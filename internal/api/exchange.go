@@ -32,7 +32,7 @@ type exchange struct {
 
 	credential seal.Secret // that who has shown; for streams
 	source     *Source     // what is streamed, if anything is
-	headers    Headers     // of the stream
+	w          http.ResponseWriter
 
 	failure error // what the request is answered with, if not nil
 }
@@ -85,7 +85,7 @@ func (x *exchange) BodyWriter() io.Writer {
 // request, has huma call the handler, and answers if anything failed.
 func (rt *route) serve(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	x := &exchange{inner: ctx, r: r, query: r.URL.Query()}
+	x := &exchange{inner: ctx, r: r, w: w, query: r.URL.Query()}
 	x.failure = rt.admit(w, x)
 	if x.failure == nil && rt.streams {
 		// A stream has its place before its handler starts anything.
