@@ -52,7 +52,7 @@ const (
 
 // The ways in which somebody is refused here.
 var (
-	ErrWrongCode    = fault.New(fault.NotFound, "DEVICE_CODE_NOT_FOUND", "No program waits with this code. Look whether you typed it as it is shown; a code is good once and for ten minutes.")
+	ErrWrongCode    = fault.New(fault.NotFound, "DEVICE_CODE_NOT_FOUND", "No program waits with this code. Compare it with what your program shows: a code is good once, and for ten minutes.")
 	ErrTooManyTries = fault.New(fault.RateLimited, "RATE_LIMITED", "Too many codes that there are not were typed. Wait a little, and try again.")
 	ErrSlowDown     = fault.New(fault.RateLimited, "RATE_LIMITED", "This was polled too often. Slow down: the interval says how long to wait in between.")
 	ErrTooMany      = fault.New(fault.RateLimited, "RATE_LIMITED", "Too many device logins that nobody has answered come from this address. Wait until some have expired.")
