@@ -103,7 +103,7 @@ func FuzzSignature(f *testing.F) {
 		mac := hmac.New(sha256.New, secret)
 		fmt.Fprintf(mac, "%s\n%s\n%s\n%s", method, target, stamp, body)
 		right := hex.EncodeToString(mac.Sum(nil))
-		k := &checked{signed: true, rare: &rare{signing: seal.NewSecret(string(secret))}}
+		k := &checked{settings: settings{signed: true}, rare: &rare{signing: seal.NewSecret(string(secret))}}
 		seconds, err := strconv.ParseInt(stamp, 10, 64)
 		lines := strings.ContainsAny(method+target, "\r\n") // it would have more than four
 		fresh := err == nil && strconv.FormatInt(seconds, 10) == stamp && seconds >= now.Unix()-300 && seconds <= now.Unix()+300
