@@ -353,15 +353,31 @@ func (a *Answer) RateHeaders(headers []string, now time.Time) []string {
 		return headers
 	}
 	v := a.Verdict
-	limit, left := strconv.FormatInt(v.Limit, 10), strconv.FormatInt(v.Remaining, 10)
-	reset := Reset(v)
 	// The window goes by a clock that nobody sets.
 	t := min(max(0, (v.Reset.Sub(now)+time.Second-1)/time.Second), time.Hour/time.Second)
-	policy := `"hour";q=` + limit + `;w=3600`
+	// All in one text, of which the values are parts.
+	var room [160]byte
+	var ends [5]int
+	b := strconv.AppendInt(room[:0], v.Limit, 10)
+	ends[0] = len(b)
+	b = strconv.AppendInt(b, v.Remaining, 10)
+	ends[1] = len(b)
+	b = strconv.AppendInt(b, Reset(v), 10)
+	ends[2] = len(b)
+	b = append(strconv.AppendInt(append(b, `"hour";q=`...), v.Limit, 10), `;w=3600`...)
 	if a.Limits.Burst > 0 {
-		policy += `, "burst";q=` + strconv.FormatInt(a.Limits.Burst, 10) + `;w=1`
+		b = append(strconv.AppendInt(append(b, `, "burst";q=`...), a.Limits.Burst, 10), `;w=1`...)
 	}
-	return append(headers,
-		"X-RateLimit-Limit", limit, "X-RateLimit-Remaining", left, "X-RateLimit-Reset", strconv.FormatInt(reset, 10),
-		"RateLimit-Policy", policy, "RateLimit", `"hour";r=`+left+`;t=`+strconv.FormatInt(int64(t), 10))
+	ends[3] = len(b)
+	b = strconv.AppendInt(append(b, `"hour";r=`...), v.Remaining, 10)
+	b = strconv.AppendInt(append(b, `;t=`...), int64(t), 10)
+	ends[4] = len(b)
+	text, from := string(b), 0
+	for i, name := range rateHeaders {
+		headers = append(headers, name, text[from:ends[i]])
+		from = ends[i]
+	}
+	return headers
 }
+
+var rateHeaders = [...]string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"}
