@@ -45,7 +45,7 @@ func (s *Store) answer(ctx context.Context, who access.Caller, action access.Act
 	}
 	id := l.ID
 	err = s.Acts.Do(ctx, who, action, func(tx *db.Tx, act *access.Act) error {
-		if l, err = s.byID(ctx, tx, id); errors.Is(err, sql.ErrNoRows) {
+		if l, err = s.hold(ctx, tx, id); errors.Is(err, sql.ErrNoRows) {
 			return ErrWrongCode
 		} else if err != nil {
 			return err

@@ -74,7 +74,7 @@ func (h *house) server() *device.Store {
 			}
 			id := h.made.Add(1)
 			act.On("key", l.ID, l.KeyName())
-			_, err := tx.Exec(ctx, `INSERT INTO changes (id, at, kind, subject, seq) VALUES ($1, $2, 'made', $3, 0)`, db.NewID(), id, who.AccountID+" "+l.Scopes.Text())
+			_, err := tx.Exec(ctx, `INSERT INTO changes (id, at, kind, subject, seq) VALUES ($1, $2, 'made', $3, 0)`, l.KeyName(), id, who.AccountID+" "+l.Scopes.Text())
 			return device.Key{ID: id, Secret: seal.NewSecret("a key")}, err
 		},
 		EndKey: func(_ context.Context, _ *db.Tx, _ *access.Act, id int64) error {

@@ -82,7 +82,7 @@ func (s *Store) pickUp(ctx context.Context, who access.Caller, l Login) (Polled,
 	id := l.ID
 	err = s.Acts.Do(ctx, who, access.PollDevice, func(tx *db.Tx, act *access.Act) error {
 		key = Key{}
-		l, err := s.byID(ctx, tx, id)
+		l, err := s.hold(ctx, tx, id)
 		if err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func (s *Store) again(ctx context.Context, who access.Caller, l Login) (Polled, 
 // abandon ends the key that a login made.
 func (s *Store) abandon(ctx context.Context, who access.Caller, action access.Action, l Login) error {
 	return s.Acts.Do(ctx, who, action, func(tx *db.Tx, act *access.Act) error {
-		now, err := s.byID(ctx, tx, l.ID)
+		now, err := s.hold(ctx, tx, l.ID)
 		if errors.Is(err, sql.ErrNoRows) || err == nil && !now.move(Abandoned) {
 			act.Nothing()
 			return nil

@@ -88,8 +88,13 @@ func (s *Store) collect(rows *sql.Rows, err error) ([]Login, error) {
 	return all, rows.Err()
 }
 
-func (s *Store) byID(ctx context.Context, q db.Querier, id string) (Login, error) {
-	return s.scan(q.QueryRow(ctx, `SELECT `+columns+` FROM device_logins WHERE id = $1`, id))
+// hold returns a login as it is now, and keeps it so until tx ends. Lock first, read
+// after: of two who want to change it, the second sees what the first has done.
+func (s *Store) hold(ctx context.Context, tx *db.Tx, id string) (Login, error) {
+	if _, err := tx.Exec(ctx, `UPDATE device_logins SET state = state WHERE id = $1`, id); err != nil {
+		return Login{}, err
+	}
+	return s.scan(tx.QueryRow(ctx, `SELECT `+columns+` FROM device_logins WHERE id = $1`, id))
 }
 
 func (s *Store) insert(ctx context.Context, tx *db.Tx, l Login) error {
