@@ -83,13 +83,12 @@ func (s *Store) pickUp(ctx context.Context, who access.Caller, l Login) (Polled,
 	err = s.Acts.Do(ctx, who, access.PollDevice, func(tx *db.Tx, act *access.Act) error {
 		key = Key{}
 		l, err := s.hold(ctx, tx, id)
-		if err != nil {
-			return err
-		}
 		now := s.now()
-		if l.over(now) || !l.move(Completed) {
+		if errors.Is(err, sql.ErrNoRows) || err == nil && (l.over(now) || !l.move(Completed)) {
 			act.Nothing()
 			return nil
+		} else if err != nil {
+			return err
 		}
 		if key, err = s.MakeKey(ctx, tx, act, owner, l); err != nil {
 			return err
