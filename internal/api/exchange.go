@@ -124,9 +124,15 @@ func (rt *route) admit(w http.ResponseWriter, x *exchange) error {
 			return err
 		}
 	}
+	began := time.Now()
 	found, err := rt.readBody(w, x)
 	if err != nil {
 		return err
+	}
+	if (rt.op.Security == KeyOrToken || rt.op.Security == AccessToken) && time.Since(began) >= dawdling {
+		if x.who, err = rt.api.IdentifyAgain(w, x.r, rt.op); err != nil {
+			return err
+		}
 	}
 	if rt.op.Security == KeyInBody {
 		if err := rt.identify(w, x, from, found); err != nil {
@@ -181,16 +187,22 @@ func (a *API) authenticate(w http.ResponseWriter, r *http.Request, op Operation,
 // Identify finds who sends r, as op asks for it: for raw handlers, and for
 // requests without a body.
 func (a *API) Identify(w http.ResponseWriter, r *http.Request, op Operation) (access.Caller, error) {
+	op, text, err := a.shown(r, op)
+	if err != nil {
+		return access.Caller{}, err
+	}
+	return a.authenticate(w, r, op, text, nil)
+}
+
+// shown returns the credential of r, and op without the URL as a place for it.
+func (a *API) shown(r *http.Request, op Operation) (Operation, string, error) {
 	inURL := ""
 	if op.Security == KeyInURL {
 		inURL = r.URL.Query().Get("token")
 		op.Security = KeyOrToken
 	}
 	text, err := a.credential(op.Security, r.Header, inURL)
-	if err != nil {
-		return access.Caller{}, err
-	}
-	return a.authenticate(w, r, op, text, nil)
+	return op, text, err
 }
 
 // readBody reads the body of x, once.
