@@ -30,6 +30,9 @@ func TestARunMovesAlongTheTableAlone(t *testing.T) {
 				for _, s := range moves[from] {
 					allowed = allowed || s == to
 				}
+				if to == Running {
+					run.tries++
+				}
 				moved, err := h.move(t.Context(), &run, to)
 				if moved != allowed || (err == nil) != allowed {
 					t.Errorf("%s to %s: moved %v, %v", from, to, moved, err)

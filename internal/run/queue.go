@@ -34,6 +34,7 @@ type queue struct {
 	again    bool              // and has to look once more
 	laneLeft chan struct{}     // closed when a run has left its lanes; nil: nobody asked
 	stopping bool
+	halted   chan struct{} // closed when nobody waits for runs any more; nil: nobody asked
 }
 
 // share is how many of the places one organization may have: some are left for
@@ -447,12 +448,7 @@ func (r *Runs) quit(j *job, why error) {
 	}
 	j.run.EndedAt = r.now()
 	if err := r.record(j, status); err != nil {
-		// Somebody else has ended it, then.
-		if run, err := r.read(context.WithoutCancel(j.ctx), j.run.ID); err == nil {
-			j.run = run
-			return
-		}
-		j.run.EndedAt = time.Time{}
+		r.asOnDisk(j) // somebody else has ended it, as a rule
 	}
 }
 

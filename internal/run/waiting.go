@@ -158,6 +158,11 @@ func (r *Runs) takeUp(ctx context.Context, j *job) (began bool, err error) {
 	if err != nil || run.Status != Queued || run.NodeID != "" {
 		return false, err
 	}
+	if run.asked { // while it was under way, on a server that is gone
+		run.ErrorMessage, run.EndedAt = cancelled, r.now()
+		_, err := r.move(ctx, &run, Cancelled)
+		return false, err
+	}
 	j.run = run
 	var tokens, box []byte
 	if err := r.DB.QueryRow(ctx, `SELECT tokens, inputs FROM run_inputs WHERE run_id = $1`, j.run.ID).Scan(&tokens, &box); err != nil {
@@ -349,8 +354,8 @@ func (r *Runs) Look(ctx context.Context) error {
 	under := len(r.known)
 	r.mu.Unlock()
 	r.stir()
-	if under == 0 || !r.DB.Shared() {
+	if under == 0 {
 		return nil
 	}
-	return r.lookForCancels(ctx)
+	return r.lookAtOwn(ctx)
 }
