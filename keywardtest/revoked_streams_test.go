@@ -150,3 +150,40 @@ func TestAKeyHasOnlySoManyStreams(t *testing.T) {
 		s.CloseNow()
 	}
 }
+
+func TestWhoIsSignedInWatchesOnlySoManyLogs(t *testing.T) {
+	h := newHouse(t, keywardtest.Options{})
+	p := h.person("")
+	release := sync.OnceFunc(h.speaker(p, "a"))
+	defer release()
+	run := h.must(200, "POST", "/run_agent", map[string]any{"agent_id": "a", "api_key": p.key, "parameters": map[string]any{"say": "-\n"}})
+	b := newBrowser(t, h.URL).must(p)
+	path := "/runs/" + run.text("session_id") + "/events"
+	watch := func(method string) *http.Response {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, h.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { got.Body.Close() })
+		return got
+	}
+	for i := range 70 {
+		// One who only asks what there is takes no place, and is answered.
+		if got := watch("HEAD"); got.StatusCode != 200 || got.Header.Get("Content-Type") != "text/event-stream" {
+			t.Fatalf("HEAD %d: %d", i, got.StatusCode)
+		}
+	}
+	for i := range 64 {
+		if got := watch("GET"); got.StatusCode != 200 {
+			t.Fatalf("log %d: %d", i+1, got.StatusCode)
+		}
+	}
+	if got := watch("GET"); got.StatusCode != 429 {
+		t.Errorf("one more: %d", got.StatusCode)
+	}
+}

@@ -125,8 +125,16 @@ func (p *pages) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer events.Close()
+	leave, err := p.api.Enter(visit.Caller)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
+	if r.Method == http.MethodHead {
+		return nil
+	}
 	s := &stream{w: w, to: http.NewResponseController(w), checked: time.Now()}
 	defer func() { _ = s.to.SetWriteDeadline(time.Time{}) }() // the connection goes on
 	s.send("retry: 2000\n\n")
