@@ -154,25 +154,24 @@ func TestAKeyThatNobodyUsesIsEndedAfterADay(t *testing.T) {
 }
 
 func TestACodeWithoutItsSecretIsAsGoodAsNone(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(d)
-		s := h.server()
-		begun := h.approved(t, s)
-		for name, shown := range map[string][2]string{
-			"another secret":    {begun.DeviceCode.Reveal(), session.Reveal() + "x"},
-			"no secret":         {begun.DeviceCode.Reveal(), ""},
-			"another code":      {strings.Repeat("A", 43), session.Reveal()},
-			"the user code":     {begun.UserCode, session.Reveal()},
-			"a part moved over": {begun.DeviceCode.Reveal() + "a", session.Reveal()[1:]},
-		} {
-			got, err := s.Poll(t.Context(), program, seal.NewSecret(shown[0]), seal.NewSecret(shown[1]))
-			if err != nil {
-				t.Fatal(err)
-			}
-			told(t, name, got, device.IsExpired)
+	d := dbtest.SQLite(t)
+	h := newHouse(d)
+	s := h.server()
+	begun := h.approved(t, s)
+	for name, shown := range map[string][2]string{
+		"another secret":    {begun.DeviceCode.Reveal(), session.Reveal() + "x"},
+		"no secret":         {begun.DeviceCode.Reveal(), ""},
+		"another code":      {strings.Repeat("A", 43), session.Reveal()},
+		"the user code":     {begun.UserCode, session.Reveal()},
+		"a part moved over": {begun.DeviceCode.Reveal() + "a", session.Reveal()[1:]},
+	} {
+		got, err := s.Poll(t.Context(), program, seal.NewSecret(shown[0]), seal.NewSecret(shown[1]))
+		if err != nil {
+			t.Fatal(err)
 		}
-		told(t, "its own", poll(t, s, begun), device.IsCompleted)
-	})
+		told(t, name, got, device.IsExpired)
+	}
+	told(t, "its own", poll(t, s, begun), device.IsCompleted)
 }
 
 func TestWhoDeniesAndWhatExpiresGivesNoKey(t *testing.T) {
@@ -428,53 +427,51 @@ func TestWhatWaitsIsBounded(t *testing.T) {
 }
 
 func TestNothingInTheDatabaseOpensALogin(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		h := newHouse(d)
-		begun := h.approved(t, h.server())
-		var deviceCode, userCode, tag []byte
-		if err := d.QueryRow(t.Context(), `SELECT device_code, user_code, tag FROM device_logins`).Scan(&deviceCode, &userCode, &tag); err != nil {
-			t.Fatal(err)
+	d := dbtest.SQLite(t)
+	h := newHouse(d)
+	begun := h.approved(t, h.server())
+	var deviceCode, userCode, tag []byte
+	if err := d.QueryRow(t.Context(), `SELECT device_code, user_code, tag FROM device_logins`).Scan(&deviceCode, &userCode, &tag); err != nil {
+		t.Fatal(err)
+	}
+	sums := [][]byte{}
+	for _, text := range []string{begun.UserCode, device.ShownCode(begun.UserCode), begun.DeviceCode.Reveal(), session.Reveal()} {
+		sum := sha256.Sum256([]byte(text))
+		sums = append(sums, []byte(text), sum[:])
+	}
+	for _, kept := range [][]byte{deviceCode, userCode, tag} {
+		if slices.ContainsFunc(sums, func(b []byte) bool { return bytes.Contains(kept, b) }) {
+			t.Error("a code, the secret or the digest of one alone is in the database")
 		}
-		sums := [][]byte{}
-		for _, text := range []string{begun.UserCode, device.ShownCode(begun.UserCode), begun.DeviceCode.Reveal(), session.Reveal()} {
-			sum := sha256.Sum256([]byte(text))
-			sums = append(sums, []byte(text), sum[:])
-		}
-		for _, kept := range [][]byte{deviceCode, userCode, tag} {
-			if slices.ContainsFunc(sums, func(b []byte) bool { return bytes.Contains(kept, b) }) {
-				t.Error("a code, the secret or the digest of one alone is in the database")
-			}
-		}
-		if !bytes.Equal(deviceCode, seal.Digest("device-code", begun.DeviceCode.Bytes(), session.Bytes())) {
-			t.Error("the digest is not the one that is documented")
-		}
-	})
+	}
+	if !bytes.Equal(deviceCode, seal.Digest("device-code", begun.DeviceCode.Bytes(), session.Bytes())) {
+		t.Error("the digest is not the one that is documented")
+	}
 }
 
 func TestARowThatSomebodyElseWroteIsNoLogin(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		for name, change := range map[string]string{
-			"approved":            `UPDATE device_logins SET state = 'approved', account_id = 'jane', organization_id = 'org-jane'`,
-			"of more scopes":      `UPDATE device_logins SET scopes = 'agents:read keys:write'`,
-			"longer":              `UPDATE device_logins SET expires_at = expires_at + 1`,
-			"of another program":  `UPDATE device_logins SET program = 'known'`,
-			"of another address":  `UPDATE device_logins SET address = '192.0.2.1'`,
-			"of no known scope":   `UPDATE device_logins SET scopes = 'everything'`,
-			"of another computer": `UPDATE device_logins SET id = 'another'`,
-		} {
-			h := newHouse(d)
-			s := h.server()
-			begun := h.begin(t, s)
-			h.exec(t, change)
-			if got, err := s.Poll(t.Context(), program, begun.DeviceCode, session); !errors.Is(err, seal.ErrTag) {
-				t.Errorf("%s, polled: %+v, %v", name, got, err)
-			}
-			if _, err := s.Find(t.Context(), jane, h.clock.now(), begun.UserCode); !errors.Is(err, seal.ErrTag) {
-				t.Errorf("%s, typed: %v", name, err)
-			}
-			h.exec(t, `DELETE FROM device_logins`)
+	d := dbtest.SQLite(t)
+	for name, change := range map[string]string{
+		"approved":            `UPDATE device_logins SET state = 'approved', account_id = 'jane', organization_id = 'org-jane'`,
+		"of more scopes":      `UPDATE device_logins SET scopes = 'agents:read keys:write'`,
+		"longer":              `UPDATE device_logins SET expires_at = expires_at + 1`,
+		"of another program":  `UPDATE device_logins SET program = 'known'`,
+		"of another address":  `UPDATE device_logins SET address = '192.0.2.1'`,
+		"of no known scope":   `UPDATE device_logins SET scopes = 'everything'`,
+		"of another computer": `UPDATE device_logins SET id = 'another'`,
+	} {
+		h := newHouse(d)
+		s := h.server()
+		begun := h.begin(t, s)
+		h.exec(t, change)
+		if got, err := s.Poll(t.Context(), program, begun.DeviceCode, session); !errors.Is(err, seal.ErrTag) {
+			t.Errorf("%s, polled: %+v, %v", name, got, err)
 		}
-	})
+		if _, err := s.Find(t.Context(), jane, h.clock.now(), begun.UserCode); !errors.Is(err, seal.ErrTag) {
+			t.Errorf("%s, typed: %v", name, err)
+		}
+		h.exec(t, `DELETE FROM device_logins`)
+	}
 }
 
 func TestLoginsLiveThroughARotationOfTheRootKey(t *testing.T) {
