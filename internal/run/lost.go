@@ -17,14 +17,25 @@ const lost = "The server that did this run stopped without ending it. What the a
 // neverBegun is what is said of one that nobody did.
 const neverBegun = "The server on which this run waited stopped before it began. The agent was not called. Start the run again."
 
+// Live returns the ids of the servers that are running. It is asked about servers
+// that were seen before: one that has come since is none that is gone.
+type Live func(ctx context.Context) ([]string, error)
+
 // InterruptLost ends, as interrupted, every run that was left by a node which is
 // not among the live ones, or by this one, and says how many. A run that may be
 // done again goes back into the queue instead.
-func (r *Runs) InterruptLost(ctx context.Context, live []string) (n int, err error) {
+func (r *Runs) InterruptLost(ctx context.Context, asksLive Live) (n int, err error) {
 	// Those that wait on the disk have no node, and need none.
 	nodes, err := r.ids(ctx, `SELECT DISTINCT node_id FROM runs WHERE ended_at = 0 AND node_id > ''`)
 	if err != nil {
 		return 0, fmt.Errorf("look for lost runs: %w", err)
+	}
+	if len(nodes) == 0 {
+		return 0, nil
+	}
+	live, err := asksLive(ctx)
+	if err != nil {
+		return 0, err
 	}
 	for _, node := range nodes {
 		if node != r.NodeID && slices.Contains(live, node) {

@@ -24,6 +24,37 @@ func (h *house) beside(t *testing.T, node string) *house {
 	return other
 }
 
+// only are the servers that are running.
+func only(nodes ...string) Live {
+	return func(context.Context) ([]string, error) { return nodes, nil }
+}
+
+// A server that starts while another looks for lost runs has lost none.
+func TestAServerThatHasJustComeIsNotTakenForGone(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		h := newHouse(t, d)
+		s := newInTurn()
+		h.shared(t, "a", s.ServeHTTP, agent.Definition{})
+		lost := Run{ID: db.NewID(), OrganizationID: "jane", NodeID: "node-0", Status: Running, CreatedAt: time.Now()}
+		if err := d.Tx(t.Context(), func(tx *db.Tx) error { return h.insert(t.Context(), tx, lost) }); err != nil {
+			t.Fatal(err)
+		}
+		other := h.beside(t, "node-2")
+		var run Run
+		n, err := other.InterruptLost(t.Context(), func(context.Context) ([]string, error) {
+			run = h.later(t, h.jane, "public/a") // by node-1, which is not known yet
+			<-s.calls
+			return []string{"node-2"}, nil
+		})
+		if n != 1 || err != nil {
+			t.Errorf("%d runs, %v", n, err)
+		}
+		if got, err := h.Get(t.Context(), h.jane, run.ID); err != nil || got.Status != Running {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
 // inTurn is a service that says a chunk and then answers, each call when the test
 // sends it the two.
 type inTurn struct{ calls chan chan string }
@@ -60,7 +91,7 @@ func TestAServerThatComesBackLeavesAloneWhatOthersDoAgain(t *testing.T) {
 		run := h.later(t, h.jane, "public/again")
 		first := <-s.calls
 		other := h.beside(t, "node-2")
-		if err := other.Tend(t.Context(), []string{"node-2"}); err != nil {
+		if err := other.Tend(t.Context(), only("node-2")); err != nil {
 			t.Fatal(err)
 		}
 		if err := other.Look(t.Context()); err != nil {
@@ -115,7 +146,7 @@ func TestAServerThatComesBackStopsWhatWasGivenUp(t *testing.T) {
 			told <- run
 		}()
 		<-s.calls
-		if err := h.beside(t, "node-2").Tend(t.Context(), []string{"node-2"}); err != nil {
+		if err := h.beside(t, "node-2").Tend(t.Context(), only("node-2")); err != nil {
 			t.Fatal(err)
 		}
 		if err := h.Look(t.Context()); err != nil {
@@ -138,7 +169,7 @@ func TestASessionOfARunThatWasGivenUpIsNotKept(t *testing.T) {
 	saved := false
 	h.profiles["t"] = &Profile{Name: "p", KeepSession: true, SaveSession: func(context.Context, []byte) error { saved = true; return nil }}
 	h.service(t, "a", func(w http.ResponseWriter, r *http.Request) {
-		if err := h.beside(t, "node-2").Tend(t.Context(), []string{"node-2"}); err != nil {
+		if err := h.beside(t, "node-2").Tend(t.Context(), only("node-2")); err != nil {
 			t.Error(err)
 		}
 		fmt.Fprint(w, `{"output":1,"session":{"cookie":"of a run that is over"}}`)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -251,19 +252,27 @@ func asFailure(err error) error {
 // sayGone writes that this server has no key to a run.
 func (r *Runs) sayGone(ctx context.Context, runID string) error {
 	return r.DB.Tx(ctx, func(tx *db.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO run_gone (run_id, node_id) SELECT id, $1 FROM runs WHERE id = $2 AND ended_at = 0 ON CONFLICT (run_id, node_id) DO NOTHING`,
-			r.NodeID, runID)
+		_, err := tx.Exec(ctx, `INSERT INTO run_gone (run_id, node_id, said_at) SELECT id, $1, CAST($2 AS BIGINT) FROM runs WHERE id = $3 AND ended_at = 0 ON CONFLICT (run_id, node_id) DO NOTHING`,
+			r.NodeID, db.Micros(r.Now()), runID)
 		return err
 	})
 }
+
+// mayReturn is for how long a server that has the key to a run may be away, to
+// start again for example, before it is taken for granted that none has it.
+const mayReturn = 5 * time.Minute
 
 // keysGone is what is said of a run that no server has a key to.
 const keysGone = "CREDENTIALS_GONE: No server has the key any more to what this run was given. The agent was not called. Start the run again."
 
 // interruptGone ends the runs that no live server has a key to.
-func (r *Runs) interruptGone(ctx context.Context, live []string) error {
+func (r *Runs) interruptGone(ctx context.Context, asksLive Live) error {
+	said := r.Now()
+	if r.DB.Shared() {
+		said = said.Add(-mayReturn)
+	}
 	rows, err := r.DB.Query(ctx, `
-		SELECT g.run_id, g.node_id FROM run_gone g JOIN runs r ON r.id = g.run_id WHERE r.status = 'queued' ORDER BY g.run_id LIMIT 1000`)
+		SELECT g.run_id, g.node_id FROM run_gone g JOIN runs r ON r.id = g.run_id WHERE r.status = 'queued' AND g.said_at <= $1 ORDER BY g.run_id LIMIT 1000`, db.Micros(said))
 	if err != nil {
 		return err
 	}
@@ -279,7 +288,11 @@ func (r *Runs) interruptGone(ctx context.Context, live []string) error {
 		}
 		without[id][node] = true
 	}
-	if err := rows.Err(); err != nil {
+	if err := rows.Err(); err != nil || len(without) == 0 {
+		return err
+	}
+	live, err := asksLive(ctx)
+	if err != nil {
 		return err
 	}
 	for id, nodes := range without {
@@ -336,7 +349,7 @@ func (r *Runs) interruptQueued(ctx context.Context, run *Run, why string) error 
 
 // Tend is what is done for the runs of all servers every few seconds, by each of
 // them: the runs of servers that are gone, and of keys that are.
-func (r *Runs) Tend(ctx context.Context, live []string) error {
+func (r *Runs) Tend(ctx context.Context, live Live) error {
 	if _, err := r.InterruptLost(ctx, live); err != nil {
 		return err
 	}
