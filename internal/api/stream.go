@@ -206,9 +206,10 @@ func (rt *route) stream(w http.ResponseWriter, x *exchange) {
 	err := s.tell()
 	if err != nil && !errors.Is(err, errLeft) && x.r.Context().Err() == nil {
 		f, _ := rt.api.Report(w, x.r, err)
-		if !s.within { // else it would be a part of that, and without its end that is none
-			_ = s.part(f)
+		if s.within {
+			panic(http.ErrAbortHandler) // it would be a part of that, which is not to be taken for a whole one
 		}
+		_ = s.part(f)
 	}
 	_ = s.conn.SetWriteDeadline(time.Time{}) // the connection may go on
 }
