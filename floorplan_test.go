@@ -58,7 +58,7 @@ var floorplan = map[string]string{
 
 	// Flows: nouns and ground.
 	"internal/gate": "internal/access internal/account internal/apikey internal/db internal/fault internal/limit internal/metrics internal/seal internal/throttle internal/usage",
-	"internal/run":  "internal/access internal/agent internal/confine internal/db internal/egress internal/fault internal/seal internal/webhook",
+	"internal/run":  "internal/access internal/agent internal/confine internal/db internal/egress internal/fault internal/quota internal/seal internal/webhook",
 
 	// Faces: HTTP in, one call down, HTTP out.
 	"internal/api":          "client internal/access internal/fault internal/seal",
