@@ -35,7 +35,8 @@ type Runs struct {
 	mu    sync.Mutex
 	known map[string]*job // by the run's id, until its end is on disk
 	queue queue
-	aside map[string]bool // what waits on the disk and could not be taken lately
+	aside map[string]bool      // what waits on the disk and could not be taken lately
+	held  map[string]time.Time // when another server lived that may have the key to a run of which this one has none
 	keys  digestKey
 	wg    sync.WaitGroup
 }

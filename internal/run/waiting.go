@@ -252,14 +252,14 @@ func asFailure(err error) error {
 // sayGone writes that this server has no key to a run.
 func (r *Runs) sayGone(ctx context.Context, runID string) error {
 	return r.DB.Tx(ctx, func(tx *db.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO run_gone (run_id, node_id, said_at) SELECT id, $1, CAST($2 AS BIGINT) FROM runs WHERE id = $3 AND ended_at = 0 ON CONFLICT (run_id, node_id) DO NOTHING`,
-			r.NodeID, db.Micros(r.Now()), runID)
+		_, err := tx.Exec(ctx, `INSERT INTO run_gone (run_id, node_id) SELECT id, $1 FROM runs WHERE id = $2 AND ended_at = 0 ON CONFLICT (run_id, node_id) DO NOTHING`,
+			r.NodeID, runID)
 		return err
 	})
 }
 
 // mayReturn is for how long a server that has the key to a run may be away, to
-// start again for example, before it is taken for granted that none has it.
+// start again for example, before it is taken for certain that none has it.
 const mayReturn = 5 * time.Minute
 
 // keysGone is what is said of a run that no server has a key to.
@@ -267,12 +267,8 @@ const keysGone = "CREDENTIALS_GONE: No server has the key any more to what this 
 
 // interruptGone ends the runs that no live server has a key to.
 func (r *Runs) interruptGone(ctx context.Context, asksLive Live) error {
-	said := r.Now()
-	if r.DB.Shared() {
-		said = said.Add(-mayReturn)
-	}
 	rows, err := r.DB.Query(ctx, `
-		SELECT g.run_id, g.node_id FROM run_gone g JOIN runs r ON r.id = g.run_id WHERE r.status = 'queued' AND g.said_at <= $1 ORDER BY g.run_id LIMIT 1000`, db.Micros(said))
+		SELECT g.run_id, g.node_id FROM run_gone g JOIN runs r ON r.id = g.run_id WHERE r.status = 'queued' ORDER BY g.run_id LIMIT 1000`)
 	if err != nil {
 		return err
 	}
@@ -295,8 +291,15 @@ func (r *Runs) interruptGone(ctx context.Context, asksLive Live) error {
 	if err != nil {
 		return err
 	}
+	held := map[string]time.Time{}
+	defer func() { r.held = held }()
 	for id, nodes := range without {
+		at := r.held[id]
 		if !all(live, nodes) {
+			at = r.Now()
+		}
+		if !at.IsZero() && r.Now().Sub(at) < mayReturn {
+			held[id] = at
 			continue
 		}
 		run, err := r.read(ctx, id)

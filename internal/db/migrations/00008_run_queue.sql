@@ -29,9 +29,8 @@ CREATE TABLE run_inputs (
 
 -- The servers that hold no key to a waiting run.
 CREATE TABLE run_gone (
-    run_id  TEXT   NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-    node_id TEXT   NOT NULL,
-    said_at BIGINT NOT NULL,
+    run_id  TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    node_id TEXT NOT NULL,
     PRIMARY KEY (run_id, node_id)
 );
 
