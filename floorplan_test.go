@@ -54,10 +54,11 @@ var floorplan = map[string]string{
 	"internal/node":    "internal/db internal/seal",
 	"internal/rootkey": "internal/access internal/db internal/seal",
 	"internal/runkey":  "internal/seal",
+	"internal/device":  "internal/access internal/db internal/fault internal/seal internal/throttle",
 
 	// Flows: nouns and ground.
 	"internal/gate": "internal/access internal/account internal/apikey internal/db internal/fault internal/limit internal/metrics internal/seal internal/throttle internal/usage",
-	"internal/run":  "internal/access internal/agent internal/confine internal/db internal/egress internal/fault internal/seal internal/webhook",
+	"internal/run":  "internal/access internal/agent internal/confine internal/db internal/egress internal/fault internal/quota internal/seal internal/webhook",
 
 	// Faces: HTTP in, one call down, HTTP out.
 	"internal/api":          "client internal/access internal/fault internal/seal",
@@ -65,8 +66,8 @@ var floorplan = map[string]string{
 	"internal/api/auth":     "client internal/access internal/account internal/api internal/apikey internal/fault internal/seal",
 	"internal/api/v1":       "client internal/access internal/account internal/agent internal/alert internal/api internal/apikey internal/audit internal/fault internal/run internal/seal internal/usage internal/vault",
 	"internal/api/verify":   "client internal/access internal/api internal/apikey internal/fault internal/gate",
-	"internal/api/runagent": "client internal/access internal/account internal/agent internal/api internal/fault internal/run internal/seal internal/vault",
-	"internal/dashboard":    "internal/access internal/account internal/api internal/fault internal/run internal/seal",
+	"internal/api/runagent": "client internal/access internal/account internal/agent internal/api internal/device internal/fault internal/run internal/seal internal/vault",
+	"internal/dashboard":    "internal/access internal/account internal/api internal/device internal/fault internal/run internal/seal",
 	"internal/api/profiles": "internal/access internal/agent internal/api internal/fault internal/run internal/seal internal/vault",
 
 	// The composition root, and what starts it.

@@ -16,7 +16,7 @@ type AuditEntry struct {
 
 // AuditSubject is what something was done to.
 type AuditSubject struct {
-	Kind string `json:"kind" enum:"account,organization,key,agent,auth_profile,run,server,sign_in"`
+	Kind string `json:"kind" enum:"account,organization,key,agent,auth_profile,run,server,sign_in,device_login"`
 	ID   string `json:"id"`
 	Name string `json:"name,omitzero"`
 }

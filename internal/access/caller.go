@@ -153,6 +153,12 @@ const (
 	CancelRun      Action = "run.cancel"
 	ReadRuns       Action = "run.read"
 	ReadAudit      Action = "audit.read"
+	BeginDevice    Action = "device.begin"
+	FindDevice     Action = "device.find"
+	ApproveDevice  Action = "device.approve"
+	DenyDevice     Action = "device.deny"
+	PollDevice     Action = "device.poll"    // recorded as key.create if it gives a key, as device.abandon if it ends one
+	AbandonDevice  Action = "device.abandon" // the key that a device login made was never used: it ends
 )
 
 // need is what a caller must be for an action.
@@ -191,6 +197,13 @@ var rules = map[Action]rule{
 	ReadOwnKeys:    {need: signedIn},
 	RevokeSelf:     {need: withKey}, // whoever holds a key may end it
 	ReadSelf:       {need: withKey},
+
+	BeginDevice:   {need: anyone},
+	PollDevice:    {need: anyone}, // shown by the device code and the session secret
+	FindDevice:    {need: signedIn},
+	ApproveDevice: {need: signedIn},
+	DenyDevice:    {need: signedIn},
+	AbandonDevice: {need: theServer},
 
 	CreateAccount:      {need: operator},
 	ListAccounts:       {need: operator},

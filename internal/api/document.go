@@ -123,6 +123,9 @@ func (d *document) finish(op Operation, refusals []*fault.Fault) *huma.Operation
 	doc := d.find(op.Method, op.Path)
 	for _, answer := range doc.Responses {
 		answer.Headers = d.header(answer.Headers, requestIDHeader)
+		for name, says := range op.Headers {
+			answer.Headers[name] = &huma.Header{Schema: &huma.Schema{Type: huma.TypeString}, Description: says}
+		}
 	}
 	if access.ScopesFor(op.Action) != 0 {
 		refusals = append(refusals, access.ErrInsufficientScope)

@@ -32,7 +32,7 @@ type exchange struct {
 
 	credential seal.Secret // that who has shown; for streams
 	source     *Source     // what is streamed, if anything is
-	headers    Headers     // of the stream
+	w          http.ResponseWriter
 
 	failure error // what the request is answered with, if not nil
 }
@@ -85,7 +85,7 @@ func (x *exchange) BodyWriter() io.Writer {
 // request, has huma call the handler, and answers if anything failed.
 func (rt *route) serve(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	x := &exchange{inner: ctx, r: r, query: r.URL.Query()}
+	x := &exchange{inner: ctx, r: r, w: w, query: r.URL.Query()}
 	x.failure = rt.admit(w, x)
 	if x.failure == nil && rt.streams {
 		// A stream has its place before its handler starts anything.
@@ -124,9 +124,15 @@ func (rt *route) admit(w http.ResponseWriter, x *exchange) error {
 			return err
 		}
 	}
+	began := time.Now()
 	found, err := rt.readBody(w, x)
 	if err != nil {
 		return err
+	}
+	if (rt.op.Security == KeyOrToken || rt.op.Security == AccessToken) && time.Since(began) >= dawdling {
+		if x.who, err = rt.api.IdentifyAgain(w, x.r, rt.op); err != nil {
+			return err
+		}
 	}
 	if rt.op.Security == KeyInBody {
 		if err := rt.identify(w, x, from, found); err != nil {
@@ -181,16 +187,22 @@ func (a *API) authenticate(w http.ResponseWriter, r *http.Request, op Operation,
 // Identify finds who sends r, as op asks for it: for raw handlers, and for
 // requests without a body.
 func (a *API) Identify(w http.ResponseWriter, r *http.Request, op Operation) (access.Caller, error) {
+	op, text, err := a.shown(r, op)
+	if err != nil {
+		return access.Caller{}, err
+	}
+	return a.authenticate(w, r, op, text, nil)
+}
+
+// shown returns the credential of r, and op without the URL as a place for it.
+func (a *API) shown(r *http.Request, op Operation) (Operation, string, error) {
 	inURL := ""
 	if op.Security == KeyInURL {
 		inURL = r.URL.Query().Get("token")
 		op.Security = KeyOrToken
 	}
 	text, err := a.credential(op.Security, r.Header, inURL)
-	if err != nil {
-		return access.Caller{}, err
-	}
-	return a.authenticate(w, r, op, text, nil)
+	return op, text, err
 }
 
 // readBody reads the body of x, once.

@@ -30,6 +30,9 @@ type Operation struct {
 	Status   int           // of success; 0: 200, or 204 for one that answers Nothing
 	Loose    bool          // what the operation does not know is ignored, not refused
 
+	// Headers are those that the handler sets on its answer, and what each says.
+	Headers map[string]string
+
 	// Errors are the failures that this operation can end in. Those of its
 	// security, of reading its input, and of the server go without saying.
 	Errors []*fault.Fault
@@ -56,6 +59,16 @@ func Register[In, Out any](a *API, op Operation, handle func(ctx context.Context
 		at.Name += "At" + camel(path)
 		registerAt(a, at, handle)
 	}
+}
+
+// RegisterWith is Register for an operation whose answer, whatever it is, has
+// headers: op.Headers names them.
+func RegisterWith[In, Out any](a *API, op Operation, handle func(ctx context.Context, who access.Caller, in *In) (Out, Headers, error)) {
+	Register(a, op, func(ctx context.Context, who access.Caller, in *In) (Out, error) {
+		out, headers, err := handle(ctx, who, in)
+		headers.Set(ctx.Value(exchangeKey{}).(*exchange).w.Header())
+		return out, err
+	})
 }
 
 // camel returns /api/run_agent as ApiRunAgent.

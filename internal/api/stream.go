@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -52,7 +53,7 @@ const piece = 32 << 10
 type Message struct {
 	ID    int64 // after which whoever was cut off goes on; 0: none
 	Event string
-	Data  jsontext.Value
+	Data  any // written as JSON
 }
 
 // Source is where the messages of a stream come from.
@@ -69,7 +70,7 @@ type Source struct {
 }
 
 // RegisterStream makes an operation of open that answers with server-sent
-// events. In is as [Register] has it; X-headers are set on the answer by name.
+// events. In is as [Register] has it, and the headers as [RegisterWith] does.
 //
 // Open returns where they come from, or an error, which is answered as everywhere.
 // Nothing to tell (a nil Source) is answered with 204, at which browsers stop to
@@ -83,7 +84,7 @@ func RegisterStream[In any](a *API, op Operation, open func(ctx context.Context,
 		panic(fmt.Sprintf("api: the stream %s has a security, a status or addresses that streams do not have", op.Name))
 	}
 	op.Status = http.StatusOK
-	op.Errors = append(op.Errors[:len(op.Errors):len(op.Errors)], ErrTooManyStreams)
+	op.Errors = append(slices.Clip(op.Errors), ErrTooManyStreams)
 	op.mustBeWhole(reflect.TypeFor[*In]())
 	rt := &route{api: a, op: op, streams: true}
 	doc := a.doc.operation(op)
@@ -91,14 +92,13 @@ func RegisterStream[In any](a *API, op Operation, open func(ctx context.Context,
 	huma.Register(a.huma, doc, func(ctx context.Context, in *In) (*struct{}, error) {
 		x := ctx.Value(exchangeKey{}).(*exchange)
 		source, headers, err := open(ctx, x.who, in)
-		if err != nil {
-			x.failure = err
+		headers.Set(x.w.Header())
+		if x.failure = err; err != nil {
 			return nil, nil
 		}
 		if x.source = source; source == nil {
 			x.source = &Source{}
 		}
-		x.headers = headers
 		return nil, nil
 	})
 	a.doc.streams(op)
@@ -109,10 +109,10 @@ func RegisterStream[In any](a *API, op Operation, open func(ctx context.Context,
 func (d *document) streams(op Operation) {
 	doc := d.find(op.Method, op.Path)
 	doc.Responses["200"] = &huma.Response{
-		Description: "Server-sent events", Headers: d.header(nil, requestIDHeader),
-		Content: map[string]*huma.MediaType{eventStream: {Schema: &huma.Schema{Type: huma.TypeString}}},
+		Description: "Server-sent events",
+		Content:     map[string]*huma.MediaType{eventStream: {Schema: &huma.Schema{Type: huma.TypeString}}},
 	}
-	doc.Responses["204"] = &huma.Response{Description: "There is nothing to tell any more", Headers: d.header(nil, requestIDHeader)}
+	doc.Responses["204"] = &huma.Response{Description: "There is nothing to tell any more"}
 }
 
 const eventStream = "text/event-stream"
@@ -182,6 +182,7 @@ type stream struct {
 	conn    *http.ResponseController
 	sent    time.Time
 	checked time.Time
+	within  bool // a message that is not whole yet
 }
 
 // stream answers x with the messages of its source.
@@ -189,13 +190,14 @@ func (rt *route) stream(w http.ResponseWriter, x *exchange) {
 	if x.source.Close != nil {
 		defer x.source.Close()
 	}
-	x.headers.Set(w.Header())
 	if x.source.Next == nil {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	w.Header().Set("Content-Type", eventStream)
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep it all for itself
+	// What is between would wait for more, to send or to pack it together.
+	w.Header().Set("Cache-Control", "no-store, no-transform")
+	w.Header().Set("X-Accel-Buffering", "no")
 	if x.r.Method == http.MethodHead {
 		return
 	}
@@ -204,6 +206,9 @@ func (rt *route) stream(w http.ResponseWriter, x *exchange) {
 	err := s.tell()
 	if err != nil && !errors.Is(err, errLeft) && x.r.Context().Err() == nil {
 		f, _ := rt.api.Report(w, x.r, err)
+		if s.within {
+			panic(http.ErrAbortHandler) // it would be a part of that, which is not to be taken for a whole one
+		}
 		_ = s.part(f)
 	}
 	_ = s.conn.SetWriteDeadline(time.Time{}) // the connection may go on
@@ -230,7 +235,7 @@ func (s *stream) tell() error {
 		}
 		switch {
 		case !quiet:
-			err = s.write(encoded(m))
+			err = s.send(m)
 		case time.Since(s.sent) >= s.api.pace.silence:
 			err = s.write([]byte(":\n\n"))
 		default:
@@ -245,9 +250,11 @@ func (s *stream) tell() error {
 // errQuiet says that nothing has happened for a while.
 var errQuiet = errors.New("api: nothing has happened")
 
-// next waits for a message no longer than it takes to ask again who is told.
+// next waits for a message until it is time to ask again who is told, or to say
+// anything at all.
 func (s *stream) next() (Message, error) {
-	limited, cancel := context.WithTimeout(s.x.r.Context(), min(s.api.pace.check, s.api.pace.silence))
+	wait := min(s.api.pace.check-time.Since(s.checked), s.api.pace.silence-time.Since(s.sent))
+	limited, cancel := context.WithTimeout(s.x.r.Context(), max(wait, time.Millisecond))
 	defer cancel()
 	m, err := s.x.source.Next(limited)
 	if err != nil && !errors.Is(err, io.EOF) && limited.Err() != nil {
@@ -275,37 +282,47 @@ func (s *stream) check() error {
 
 // part tells of a failure that ends the stream before its source does.
 func (s *stream) part(f *fault.Fault) error {
-	said, err := json.Marshal(client.StreamError{Code: f.Code, Message: f.Message, RequestID: s.from.RequestID}, marshaling)
+	s.checked = time.Now() // whoever may no longer is told why
+	return s.send(Message{Event: "error", Data: client.StreamError{Code: f.Code, Message: f.Message, RequestID: s.from.RequestID}})
+}
+
+func (s *stream) send(m Message) error {
+	b, err := m.encoded()
 	if err != nil {
 		return err
 	}
-	s.checked = time.Now() // whoever may no longer is told why
-	return s.write(encoded(Message{Event: "error", Data: said}))
+	return s.write(b)
 }
 
 // encoded returns m as it is sent.
-func encoded(m Message) []byte {
-	data := m.Data
+func (m Message) encoded() ([]byte, error) {
+	data, err := json.Marshal(m.Data, marshaling)
+	if err != nil {
+		return nil, err
+	}
 	if bytes.ContainsAny(data, "\r\n") { // between the parts of a value, where it means nothing
-		data = data.Clone()
-		_ = data.Compact() // it is valid
+		_ = (*jsontext.Value)(&data).Compact() // it is valid
 	}
 	b := make([]byte, 0, len(data)+64)
 	if m.ID > 0 {
 		b = fmt.Appendf(b, "id: %d\n", m.ID)
 	}
 	b = fmt.Appendf(b, "event: %s\ndata: ", m.Event)
-	return append(append(b, data...), "\n\n"...)
+	return append(append(b, data...), "\n\n"...), nil
 }
 
-// write sends b. Who takes a piece in time may be slow; who does not is let go.
+// write sends b. Who takes a piece in time may be slow; who does not is let go,
+// sooner if the server stops.
 func (s *stream) write(b []byte) error {
 	for len(b) > 0 {
 		if err := s.check(); err != nil {
 			return err
 		}
-		n := min(len(b), piece)
-		_ = s.conn.SetWriteDeadline(time.Now().Add(s.api.pace.write))
+		n, patience := min(len(b), piece), s.api.pace.write
+		if s.api.stopping() {
+			patience = min(patience, s.api.pace.check)
+		}
+		_ = s.conn.SetWriteDeadline(time.Now().Add(patience))
 		if _, err := s.w.Write(b[:n]); err != nil {
 			return errLeft
 		}
@@ -313,7 +330,7 @@ func (s *stream) write(b []byte) error {
 			return errLeft
 		}
 		b = b[n:]
-		s.sent = time.Now()
+		s.sent, s.within = time.Now(), len(b) > 0
 	}
 	return nil
 }

@@ -75,6 +75,23 @@ func (s *Store) revoke(ctx context.Context, who access.Caller, action access.Act
 	})
 }
 
+// EndIn ends a key, and all that it made, inside tx, as what act does. A key that
+// is revoked or gone already is no error.
+func (s *Store) EndIn(ctx context.Context, tx *db.Tx, act *access.Act, id int64) error {
+	if _, err := tx.Exec(ctx, `UPDATE api_keys SET updated_at = updated_at WHERE id = $1`, id); err != nil {
+		return err
+	}
+	k, err := s.scan(tx.QueryRow(ctx, `SELECT `+columns+` FROM api_keys k WHERE k.id = $1`, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	act.On("key", strconv.FormatInt(id, 10), k.Name)
+	_, err = s.end(ctx, tx, act, k)
+	return err
+}
+
 // RevokeAccount ends the keys that are tied to an account, and all that they
 // made, inside the transaction that removes it. A service key that the account
 // made by itself belongs to the organization and lives on.

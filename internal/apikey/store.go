@@ -97,15 +97,7 @@ func (s *Store) create(ctx context.Context, who access.Caller, action access.Act
 			}
 			k.madeWith = asking.given
 		}
-		if err := quota.Take(ctx, tx, k.OrganizationID, quota.Keys, who.Quotas.Keys); err != nil {
-			return err
-		}
-		if err := s.insert(ctx, tx, k); err != nil {
-			return err
-		}
-		act.On("key", strconv.FormatInt(k.ID, 10), k.Name)
-		act.Note("type", k.Type)
-		out, err = s.issue(ctx, tx, k, nil) // it ends with the key, so that it needs no maker
+		out, err = s.make(ctx, tx, act, who, k)
 		return err
 	})
 	if db.IsDuplicate(err) {
@@ -116,6 +108,33 @@ func (s *Store) create(ctx context.Context, who access.Caller, action access.Act
 		return Issued{}, err
 	}
 	return out, nil
+}
+
+// CreateIn makes a key of who inside tx, as what act does: who is not asking now,
+// but has agreed to it. It is kept a member until tx ends.
+func (s *Store) CreateIn(ctx context.Context, tx *db.Tx, act *access.Act, who access.Caller, in Request) (Issued, error) {
+	k, err := in.settle(who, "name", s.now())
+	if err != nil {
+		return Issued{}, err
+	}
+	if err := s.HoldMember(ctx, tx, who.AccountID, who.OrganizationID); err != nil {
+		return Issued{}, err
+	}
+	k.ID = newID()
+	return s.make(ctx, tx, act, who, k)
+}
+
+// make writes the rows of k and says so in act.
+func (s *Store) make(ctx context.Context, tx *db.Tx, act *access.Act, who access.Caller, k Key) (Issued, error) {
+	if err := quota.Take(ctx, tx, k.OrganizationID, quota.Keys, who.Quotas.Keys); err != nil {
+		return Issued{}, err
+	}
+	if err := s.insert(ctx, tx, k); err != nil {
+		return Issued{}, err
+	}
+	act.On("key", strconv.FormatInt(k.ID, 10), k.Name)
+	act.Note("type", k.Type)
+	return s.issue(ctx, tx, k, nil) // it ends with the key, so that it needs no maker
 }
 
 func (s *Store) insert(ctx context.Context, tx *db.Tx, k Key) error {

@@ -1,5 +1,5 @@
 // Package dashboard has the pages that a browser sees: what stands at the root,
-// sign-in, and what a run's address opens.
+// sign-in, what a run's address opens, and where programs are approved.
 //
 // Its laws:
 //
@@ -29,6 +29,7 @@ import (
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/account"
 	"github.com/keyward/keyward/internal/api"
+	"github.com/keyward/keyward/internal/device"
 	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/run"
 )
@@ -57,6 +58,7 @@ type Parts struct {
 
 	Accounts *account.Store
 	Runs     *run.Runs
+	Devices  *device.Store
 
 	// AgentName returns what an agent is called, "" if it is gone.
 	AgentName func(ctx context.Context, who access.Caller, id string) (string, error)
@@ -82,6 +84,9 @@ func Register(a *api.API, parts Parts) {
 	get("/login", p.guarded(p.loginPage))
 	post("/login", p.guarded(p.login))
 	post("/logout", p.guarded(p.logout))
+	get(devicePath, p.guarded(p.devicePage))
+	post(devicePath, p.guarded(p.deviceFound))
+	post(devicePath+"/answer", p.guarded(p.deviceAnswered))
 	get("/runs/{id}", p.guarded(p.run))
 	get("/runs/{id}/events", p.guarded(p.events))
 }

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,26 @@ func TestEachKindOfEventIsALine(t *testing.T) {
 		got := newLine(run.Event{Kind: test.kind, Data: jsontext.Value(test.data), At: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)})
 		if got.Text != test.want || got.At != "03:04:05.006" || got.Kind != test.kind {
 			t.Errorf("%s %.40s: %.80q at %s", test.kind, test.data, got.Text, got.At)
+		}
+	}
+}
+
+func TestAPageHoldsTheEndOfALogAlone(t *testing.T) {
+	for _, size := range []int{1, maxLine} {
+		l, last := &log{}, 0
+		for n := range 3 * maxLines {
+			l.add(line{At: strconv.Itoa(n), Text: strings.Repeat("x", size)})
+			last = n
+			total := 0
+			for _, one := range l.lines {
+				total += len(one.Text)
+			}
+			if len(l.lines) >= 2*maxLines || total >= 2*maxLog || total != l.size {
+				t.Fatalf("after %d lines of %d bytes: %d lines, %d bytes", n+1, size, len(l.lines), total)
+			}
+		}
+		if end := l.lines[len(l.lines)-1].At; end != strconv.Itoa(last) || !l.cut {
+			t.Errorf("the last line is number %s; cut: %v", end, l.cut)
 		}
 	}
 }

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	maxLines = 2000     // of a log that a page shows: its last ones
+	maxLines = 2000     // of a log that a page shows: its last ones, up to twice as many
+	maxLog   = 1 << 20  // bytes of them, likewise
 	maxLine  = 16 << 10 // bytes of one of them
 
 	// A page does not wait for a run: it shows what is there. An event that is
@@ -66,6 +67,7 @@ func newLine(e run.Event) line {
 // log is what a page shows of a run's events.
 type log struct {
 	lines []line
+	size  int // bytes of their texts
 	cut   bool
 	after int64 // the number of the last event
 	whole bool
@@ -102,12 +104,22 @@ func (l *log) readOn(ctx context.Context, events *run.Events, wait time.Duration
 			return err
 		}
 		l.after = e.Seq
-		if l.lines = append(l.lines, newLine(e)); len(l.lines) >= 2*maxLines {
-			l.lines = append([]line(nil), l.lines[maxLines:]...)
-			l.cut = true
-		}
+		l.add(newLine(e))
 	}
 	return nil
+}
+
+// add adds a line, and lets go of the first ones if there are too many.
+func (l *log) add(next line) {
+	l.lines, l.size = append(l.lines, next), l.size+len(next.Text)
+	if len(l.lines) < 2*maxLines && l.size < 2*maxLog {
+		return
+	}
+	n := 0
+	for ; len(l.lines)-n > maxLines || l.size > maxLog; n++ {
+		l.size -= len(l.lines[n].Text)
+	}
+	l.lines, l.cut = append([]line(nil), l.lines[n:]...), true
 }
 
 // events sends the events of a run while they happen, to the script of its page.
@@ -125,8 +137,16 @@ func (p *pages) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer events.Close()
+	leave, err := p.api.Enter(visit.Caller)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
+	if r.Method == http.MethodHead {
+		return nil
+	}
 	s := &stream{w: w, to: http.NewResponseController(w), checked: time.Now()}
 	defer func() { _ = s.to.SetWriteDeadline(time.Time{}) }() // the connection goes on
 	s.send("retry: 2000\n\n")

@@ -18,7 +18,7 @@ const maxForm = 16 << 10
 
 // ownPage is what may come after signing in: pages of ours, by their form and not
 // by what an address could mean to a browser. A run's id is a UUID.
-var ownPage = regexp.MustCompile(`^/runs/[0-9a-f-]{36}$`)
+var ownPage = regexp.MustCompile(`^(/runs/[0-9a-f-]{36}|` + devicePath + `)$`)
 
 // nextPage returns where somebody wants to go, if it is a page of ours.
 func nextPage(wanted string) string {
@@ -33,6 +33,7 @@ type login struct {
 	Next    string
 	Email   string
 	Problem string
+	Again   bool // he is signed in, and for too long for where he goes
 }
 
 // loginPage asks who somebody is, or says who he is.
@@ -47,6 +48,8 @@ func (p *pages) loginPage(w http.ResponseWriter, r *http.Request) error {
 		p.write(w, http.StatusOK, "login.html", view{Body: login{Next: next}})
 	case err != nil:
 		return err
+	case next == devicePath && p.isStale(visit):
+		p.write(w, http.StatusOK, "login.html", view{Visit: &visit, Body: login{Next: next, Email: visit.Account.Email, Again: true}})
 	case next != "/login":
 		http.Redirect(w, r, next, http.StatusSeeOther)
 	default:

@@ -79,8 +79,8 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 const maxGroup = 64
 
 // group is SQLite's one writer. Bodies that wait while a commit is under way
-// share the next one, a savepoint each: a durable commit costs a disk flush,
-// and one flush serves them all.
+// share the next one: a durable commit costs a disk flush, and one flush serves
+// them all.
 type group struct {
 	db     *sql.DB
 	conn   *sql.Conn
@@ -89,6 +89,8 @@ type group struct {
 	done   chan struct{}
 	closed chan struct{}
 	dirty  atomic.Bool // there are deleted bytes to scrub
+
+	careful int // groups to come that have savepoints; the loop's own
 }
 
 type job struct {
@@ -163,46 +165,89 @@ func (g *group) loop() {
 	}
 }
 
+// gather returns the bodies that share a commit: those that are there, and those
+// of goroutines that have only to be let run. Nobody waits for one who may come.
 func (g *group) gather(first *job) []*job {
 	batch := append(make([]*job, 0, 8), first)
-	for len(batch) < maxGroup {
+	for yielded := false; len(batch) < maxGroup; {
 		select {
 		case j := <-g.jobs:
-			batch = append(batch, j)
+			batch, yielded = append(batch, j), false
+			continue
 		default:
-			return batch
 		}
+		if yielded {
+			break
+		}
+		runtime.Gosched()
+		yielded = true
 	}
 	return batch
 }
 
+// carefulFor is for how many groups bodies have savepoints after one had to be
+// undone without.
+const carefulFor = 16
+
 // commit runs the bodies of batch in one transaction and tells each how it
 // went. A body that fails is undone alone; a commit that fails fails them all.
+//
+// Few bodies fail, and a savepoint copies every page that its body touches. So
+// they are run without savepoints first. If one of them fails, nothing of the
+// group is kept, and all are run again with a savepoint each.
 func (g *group) commit(batch []*job) {
-	ctx := context.Background()
-	tx := &Tx{ctx: ctx, conn: g.conn, stmts: &g.stmts}
-	err := g.exec("BEGIN IMMEDIATE")
+	singly := g.careful > 0 && len(batch) > 1
+	if singly {
+		g.careful--
+	}
+	undone, err := g.try(batch, singly)
+	if undone && len(batch) > 1 {
+		g.careful = carefulFor
+		_, err = g.try(batch, true)
+	}
+	for _, j := range batch {
+		if err != nil && j.err == nil {
+			j.err = fmt.Errorf("commit: %w", err)
+		}
+		close(j.done)
+	}
+}
+
+// try runs the bodies of batch in one transaction. With savepoints, each that
+// fails is undone alone. Without, the first that fails has all of them undone.
+func (g *group) try(batch []*job, savepoints bool) (undone bool, err error) {
+	tx := &Tx{ctx: context.Background(), conn: g.conn, stmts: &g.stmts}
+	if err := g.exec("BEGIN IMMEDIATE"); err != nil {
+		return false, err
+	}
 	wrote := false
-	if err == nil {
-		for _, j := range batch {
-			if j.err = j.ctx.Err(); j.err != nil {
-				continue
-			}
+	for _, j := range batch {
+		j.panicked = nil
+		if j.err = j.ctx.Err(); j.err != nil {
+			continue
+		}
+		if savepoints {
 			if err = g.exec("SAVEPOINT body"); err != nil {
 				break
 			}
-			run(j, tx)
-			if j.err != nil || j.panicked != nil {
-				if err = g.exec("ROLLBACK TO body"); err != nil {
-					break
-				}
-			} else {
-				wrote = true
+		}
+		run(j, tx)
+		failed := j.err != nil || j.panicked != nil
+		if failed && !savepoints {
+			_ = g.exec("ROLLBACK") // a full disk, say, has undone it already
+			return true, nil
+		}
+		if failed {
+			if err = g.exec("ROLLBACK TO body"); err != nil {
+				break
 			}
+		}
+		if savepoints {
 			if err = g.exec("RELEASE body"); err != nil {
 				break
 			}
 		}
+		wrote = wrote || !failed
 	}
 	switch {
 	case err != nil: // a full disk, say, undoes the transaction by itself
@@ -214,12 +259,7 @@ func (g *group) commit(batch []*job) {
 	default:
 		err = g.exec("ROLLBACK")
 	}
-	for _, j := range batch {
-		if err != nil && j.err == nil {
-			j.err = fmt.Errorf("commit: %w", err)
-		}
-		close(j.done)
-	}
+	return false, err
 }
 
 func (g *group) exec(text string) error {

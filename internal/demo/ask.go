@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -90,6 +91,36 @@ func (s *story) ask(ctx context.Context, q request) error {
 		return fmt.Errorf("%s %s was answered with what is not the JSON that was expected", q.method, q.path)
 	}
 	return nil
+}
+
+// watch makes a request for server-sent events and shows each as it comes. It
+// returns of what kind they were.
+func (s *story) watch(ctx context.Context, q request) (kinds []string, err error) {
+	r, err := s.prepare(ctx, &q)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	s.paper.answer(resp.StatusCode, http.StatusText(resp.StatusCode), nil)
+	if err := expect("the status of the stream", resp.StatusCode, http.StatusOK); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch name {
+		case "event":
+			kinds = append(kinds, value)
+		case "data":
+			s.paper.event(kinds[len(kinds)-1], value)
+		}
+	}
+	return kinds, lines.Err()
 }
 
 // prepare builds the request and shows it as the curl that makes it.

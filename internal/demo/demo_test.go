@@ -45,6 +45,7 @@ func TestTheStoryIsToldToItsEnd(t *testing.T) {
 		"/api/upsert_agent_auth_profile", `"should_save_session": true`, `"type": "create"`,
 		"/run_agent", `"run_async": false`, `"signed_in_with": "password"`,
 		"/run_agent", `"signed_in_with": "session"`,
+		"/v1/agents/invoices/runs", "202 Accepted", `"status": "queued"`, "/events", "event: start", "event: chunk", "event: done", `"status": "succeeded"`,
 		"/run_agent", "404 Not Found", "AUTH_PROFILE_NOT_FOUND",
 		"/v1/keys", "201 Created", "/v1/keys/self", "200 OK", "-X DELETE", "204 No Content", "401 Unauthorized", "REVOKED_API_KEY",
 		"/v1/audit", "key.revoke", "run.start", "profile.create", "account.register",

@@ -91,6 +91,12 @@ func (p *paper) command(url string, options []string) {
 	p.write("  ", cyan, line)
 }
 
+// event writes one of the events of a stream.
+func (p *paper) event(kind, data string) {
+	p.write("  ", green, "event: "+kind)
+	p.write("  ", "", "data: "+layout{most: 1}.lay(p.shorten(data), ""))
+}
+
 // answer writes what a request was answered with.
 func (p *paper) answer(status int, text string, body []byte) {
 	colour := green

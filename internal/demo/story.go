@@ -23,7 +23,7 @@ type chapter struct {
 	happen func(ctx context.Context) error
 }
 
-// Ada's key is used nine times. A new organization's may be used ten times in a
+// Ada's key is used ten times. A new organization's may be used ten times in a
 // second, and a machine may be quick.
 func (s *story) chapters() []chapter {
 	return []chapter{
@@ -37,6 +37,8 @@ func (s *story) chapters() []chapter {
 			"and the server does not keep the token. No call gives a stored value back.", s.storeLogin},
 		{"The agent runs with it", "For this one run the agent gets Jane's login, and the current code in place of the code's secret. It fills in the portal's sign-in form as Jane would.", s.runWithPassword},
 		{"It runs again, and is still signed in", "What the agent left as its session was sealed into the profile. Its cookie is enough this time: the password is not sent again.", s.runWithSession},
+		{"A run that nobody waits for, and somebody watches", "A run that is queued is on the disk when this is answered, and goes on from there, through a restart too. What it needs of Jane's login is sealed for this one run. " +
+			"What happens in it is told as it happens; whoever loses the connection reads on after the last id.", s.watchRun},
 		{"Somebody tries another token", "A token opens one profile of one agent. Every other token gets the same answer, so that trying tells nothing.", s.tryToken},
 		{"A key is revoked", "Ada makes a second key, for a colleague, and takes it back. When the call that revokes it answers, it is refused already.", s.revokeKey},
 		{"The audit log has it all", "Every act is written down in the same transaction as what it did: who, what, when, from where. A row that is changed or taken out later is noticed.", s.readAudit},
@@ -149,6 +151,26 @@ func (s *story) run(ctx context.Context, signedInWith string) error {
 	}
 	s.paper.note("The agent signed in with the %s.", signedInWith)
 	s.paper.note("The portal has been sent a password once in this story.")
+	return nil
+}
+
+func (s *story) watchRun(ctx context.Context) error {
+	var queued struct{ ID, Status string }
+	err := s.ask(ctx, request{path: "/v1/agents/invoices/runs", bearer: s.key, body: object{{"auth_token", s.token}}, status: http.StatusAccepted, into: &queued})
+	if err != nil {
+		return err
+	}
+	if err := expect("the run's status", queued.Status, "queued"); err != nil {
+		return err
+	}
+	// Watched with the access token: any member of the organization may.
+	kinds, err := s.watch(ctx, request{path: "/v1/runs/" + queued.ID + "/events", bearer: s.tokens.AccessToken})
+	if err != nil {
+		return err
+	}
+	if len(kinds) < 3 || kinds[0] != "start" || kinds[1] != "chunk" || kinds[len(kinds)-1] != "done" {
+		return fmt.Errorf("the events of the run were %v; expected was a start, chunks and done", kinds)
+	}
 	return nil
 }
 

@@ -37,9 +37,10 @@ const (
 	maxHeader = 64 << 10
 
 	// Connections that wait for the next call. A host that is called often keeps
-	// a few; a thousand hosts that are called once keep none for long.
-	maxIdle        = 64
-	maxIdlePerHost = 4
+	// as many as it had calls at once, or each of them would begin with a dial; a
+	// thousand hosts that are called once keep none for long.
+	maxIdle        = 256
+	maxIdlePerHost = 64
 	idleTimeout    = time.Minute
 )
 

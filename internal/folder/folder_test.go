@@ -233,6 +233,36 @@ func TestWhatASupersededFileHeldIsOverwritten(t *testing.T) {
 	wantNames(t, f.Path(), ".gitignore", "lock", RunKeyFile)
 }
 
+func TestWhatAWriterLeftThatWasCutOffIsOverwritten(t *testing.T) {
+	path := t.TempDir()
+	if err := os.Chmod(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(path, unfinished+RunKeyFile+"-1")
+	if err := os.WriteFile(left, []byte("one and two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(t.TempDir(), "kept")
+	if err := os.Link(left, kept); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.WriteFile(elsewhere, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(path, unfinished+"link")); err != nil {
+		t.Fatal(err)
+	}
+	mustLock(t, path)
+	if old, err := os.ReadFile(kept); err != nil || string(old) != strings.Repeat("\x00", 11) {
+		t.Errorf("of what was left there is %q, %v", old, err)
+	}
+	if text, err := os.ReadFile(elsewhere); err != nil || string(text) != "mine" {
+		t.Errorf("what a link led to holds %q, %v", text, err)
+	}
+	wantNames(t, path, "lock")
+}
+
 func TestALinkIsNotSuperseded(t *testing.T) {
 	f := mustLock(t, t.TempDir())
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")

@@ -41,15 +41,23 @@ func (f *Folder) Supersede(name string, secret []byte) (err error) {
 	if err := f.put(name, secret); err != nil {
 		return err
 	}
-	info, err := old.Stat()
-	if err != nil {
-		return err
-	}
-	if _, err := old.Write(make([]byte, info.Size())); err != nil {
+	if err := overwrite(old); err != nil {
 		return fmt.Errorf("overwrite what %s held: %w", f.at(name), err)
 	}
 	f.did("overwritten")
-	return old.Sync()
+	return nil
+}
+
+// overwrite puts zeros over all that a file holds, on the disk.
+func overwrite(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := file.WriteAt(make([]byte, info.Size()), 0); err != nil {
+		return err
+	}
+	return file.Sync()
 }
 
 // Create is Write for a file that must not be there yet: then the error is
@@ -115,7 +123,7 @@ func (f *Folder) put(name string, text []byte) (err error) {
 	defer func() {
 		if err != nil {
 			file.Close()
-			os.Remove(file.Name())
+			_ = f.discard(filepath.Base(file.Name())) // it is not there if it has got its name
 			err = fmt.Errorf("write %s: %w", f.at(name), err)
 		}
 	}()
@@ -154,7 +162,8 @@ func syncDir(path string) error {
 	return dir.Sync()
 }
 
-// sweep takes away what a writer who was cut off has left.
+// sweep takes away what a writer who was cut off has left, and overwrites it: it
+// may be keys that must not outlive their file.
 func (f *Folder) sweep() error {
 	entries, err := os.ReadDir(f.path)
 	if err != nil {
@@ -162,12 +171,21 @@ func (f *Folder) sweep() error {
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), unfinished) {
-			if err := os.Remove(f.at(e.Name())); err != nil {
+			if err := f.discard(e.Name()); err != nil {
 				return fmt.Errorf("sweep the data folder: %w", err)
 			}
 		}
 	}
 	return nil
+}
+
+// discard takes away a file that has no name but this one.
+func (f *Folder) discard(name string) error {
+	if file, err := os.OpenFile(f.at(name), os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0); err == nil {
+		// A disk that is broken or full is no reason to leave it there.
+		_ = errors.Join(overwrite(file), file.Close())
+	}
+	return os.Remove(f.at(name))
 }
 
 func readSmall(file *os.File) ([]byte, error) {

@@ -3,10 +3,12 @@ package gate
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/apikey"
 )
 
@@ -16,8 +18,10 @@ func digestOf(n int) (d apikey.Digest) {
 }
 
 func entryOf(n int, m *member) *entry {
-	return &entry{digest: digestOf(n), member: m, key: checked{id: int64(n)}}
+	return &entry{digest: digestOf(n), member: m, key: checked{settings: settings{id: int64(n)}}}
 }
+
+func (c *cache) has(d *apikey.Digest) bool { return c.get(d, new(entry)) }
 
 func TestWhatIsAskedForStaysAndWhatComesOnceGoes(t *testing.T) {
 	c := newCache(shards * 4)
@@ -27,7 +31,7 @@ func TestWhatIsAskedForStaysAndWhatComesOnceGoes(t *testing.T) {
 	put(often)
 	for n := 1; n < 500; n++ {
 		d := digestOf(often)
-		if c.get(&d) == nil {
+		if !c.has(&d) {
 			t.Fatalf("the key that is asked for again and again is gone after %d others", n)
 		}
 		put(n)
@@ -53,7 +57,7 @@ func TestWhatWasReadBeforeAClosingIsNotRememberedAfter(t *testing.T) {
 		shut(c)
 		e := entryOf(7, m)
 		c.put(e, read)
-		if c.get(&e.digest) != nil {
+		if c.has(&e.digest) {
 			t.Errorf("closed %s: what was read before is remembered", name)
 		}
 	}
@@ -71,17 +75,17 @@ func TestAClosingForgetsEverySecretOfAKeyAndNoOther(t *testing.T) {
 	old, new := put(1, 7, jane), put(2, 7, jane)
 	other, bobs := put(3, 8, jane), put(4, 9, bob)
 	c.close(7)
-	if c.get(old) != nil || c.get(new) != nil {
+	if c.has(old) || c.has(new) {
 		t.Error("a secret of the key that was closed is remembered")
 	}
-	if c.get(other) == nil || c.get(bobs) == nil {
+	if !c.has(other) || !c.has(bobs) {
 		t.Error("another key is forgotten")
 	}
 	c.closeMembers(func(id memberID) bool { return id.accountID == "jane" })
-	if c.get(other) != nil {
+	if c.has(other) {
 		t.Error("a key of the account that was closed is remembered")
 	}
-	if c.get(bobs) == nil {
+	if !c.has(bobs) {
 		t.Error("another account's key is forgotten")
 	}
 }
@@ -113,8 +117,8 @@ func TestNothingClosedIsEverGotByTheCache(t *testing.T) {
 				}
 				least := ended[k].Load()
 				d := digestOf(k)
-				e := c.get(&d)
-				if e == nil {
+				e := new(entry)
+				if !c.get(&d, e) {
 					read := c.generation.Load()
 					e = entryOf(k, m)
 					e.key.revokedAt = now[k].Load()
@@ -141,7 +145,7 @@ func BenchmarkGet(b *testing.B) {
 	b.RunParallel(func(p *testing.PB) {
 		for n := rand.IntN(100_000); p.Next(); n = (n + 7919) % 100_000 {
 			d := digestOf(n)
-			if c.get(&d) == nil {
+			if !c.has(&d) {
 				b.Error("not there")
 				return
 			}
@@ -163,8 +167,71 @@ func TestWhatWasJustReadIsAnsweredThoughAnOlderReadingIsRemembered(t *testing.T)
 	}
 	c.closeMembers(func(memberID) bool { return true })
 	for n := 1; n <= 2; n++ {
-		if d := digestOf(n); c.get(&d) != nil {
+		if d := digestOf(n); c.has(&d) {
 			t.Errorf("key %d is remembered after its member was closed", n)
+		}
+	}
+}
+
+// Keys of several secrets are put, dropped, crowded out and closed at random: the
+// index always knows where each secret is, and no slot is lost.
+func TestTheIndexKnowsWhereEverySecretIs(t *testing.T) {
+	c := newCache(shards * 4)
+	m := &member{memberID: memberID{"a", "o"}}
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 20_000 {
+		if id := r.Int64N(100); r.IntN(4) == 0 {
+			c.close(id)
+			if len(c.places(id)) != 0 {
+				t.Fatalf("after %d steps: a closed key has places", n)
+			}
+		} else {
+			e := entryOf(int(id)<<16|r.IntN(1000), m)
+			e.key.id = id
+			c.put(e, c.generation.Load())
+			if !c.has(&e.digest) {
+				t.Fatalf("after %d steps: what was just put is not there", n)
+			}
+		}
+	}
+	places := 0
+	for id := range c.keys {
+		for _, p := range c.places(id) {
+			places++
+			if s := &c.shards[p.shard]; !s.has(p.slot) || s.slots[p.slot].id != id {
+				t.Errorf("a secret of key %d is not where it should be", id)
+			}
+		}
+	}
+	if places != c.size() {
+		t.Errorf("%d places, %d secrets", places, c.size())
+	}
+	for i := range c.shards {
+		s := &c.shards[i]
+		if len(s.slots) != len(s.found)+len(s.free) || len(s.slots) > c.most+1 {
+			t.Errorf("%d slots, %d in use, %d free", len(s.slots), len(s.found), len(s.free))
+		}
+		n := 0
+		for at, before := s.old, int32(nowhere); at != nowhere; at, before = s.slots[at].newer, at {
+			if n++; s.slots[at].older != before {
+				t.Error("the list by age is broken")
+			}
+		}
+		if n != len(s.found) {
+			t.Errorf("%d in the list by age, %d in use", n, len(s.found))
+		}
+	}
+}
+
+func TestNamesOfAnyLengthAreRemembered(t *testing.T) {
+	var f apikey.Found
+	f.Key.Type = apikey.Service
+	for _, name := range []string{"", "production", strings.Repeat("n", 44), strings.Repeat("ü", 64)} {
+		for _, holder := range []string{"", "customer-17", strings.Repeat("c", 34), strings.Repeat("c", 255)} {
+			f.Key.Name, f.Key.ExternalID = name, holder
+			if c := check(f, access.Caller{}); c.nameText() != name || c.externalID() != holder {
+				t.Errorf("%q and %q are remembered as %q and %q", name, holder, c.nameText(), c.externalID())
+			}
 		}
 	}
 }

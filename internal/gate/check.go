@@ -25,22 +25,28 @@ var (
 	ErrRateLimited = fault.New(fault.RateLimited, "RATE_LIMITED", "Too many requests")
 )
 
-// checked is what a check needs to know of a key's secret, and no more: a
-// hundred thousand of these are in memory at once.
+// checked is what a check needs to know of a key's secret, and no more.
 type checked struct {
+	settings
+	rare *rare // nil for most keys
+}
+
+// settings is what there is of every key's secret: a hundred thousand of these are
+// in memory at once. It has no pointers.
+type settings struct {
 	id            int64
-	names         string // its name, and what its owner calls its holder
-	nameLength    uint16 // of the first of them, in bytes
-	kind          uint8  // its type, in types
-	alert         uint8  // the percentage of the limit at which an alert fires; 0: none
-	scopes        access.Scopes
-	disabled      bool
-	signed        bool  // its requests must be
 	expiresAt     int64 // in microseconds; 0: never
 	secretExpires int64
 	revokedAt     int64 // 0: not revoked
 	limits        access.Limits
-	rare          *rare // nil for most keys
+	scopes        access.Scopes
+	kind          uint8 // its type, in types
+	alert         uint8 // the percentage of the limit at which an alert fires; 0: none
+	disabled      bool
+	signed        bool     // its requests must be
+	long          bool     // its names are rare
+	name, holder  uint8    // of how many of the bytes of names each of them is
+	names         [44]byte // its name, and what its owner calls its holder
 }
 
 // types are the types of keys.
@@ -56,11 +62,24 @@ func kindOf(name string) uint8 {
 	return uint8(i)
 }
 
-func (c *checked) name() string       { return c.names[:c.nameLength] }
-func (c *checked) externalID() string { return c.names[c.nameLength:] }
+func (c *checked) nameText() string {
+	if c.long {
+		return c.rare.name
+	}
+	return string(c.names[:c.name])
+}
+
+func (c *checked) externalID() string {
+	if c.long {
+		return c.rare.externalID
+	}
+	return string(c.names[c.name:][:c.holder])
+}
 
 // rare is what few keys have.
 type rare struct {
+	name       string // if both together are longer than there is room for
+	externalID string
 	agentIDs   []string
 	allowedIPs []netip.Prefix
 	metadata   []byte
@@ -70,13 +89,19 @@ type rare struct {
 // check takes from a key what a check of it needs; who is its member.
 func check(f apikey.Found, who access.Caller) checked {
 	k := f.Key
-	c := checked{
-		id: k.ID, names: k.Name + k.ExternalID, nameLength: uint16(len(k.Name)), kind: kindOf(k.Type), scopes: k.Scopes, disabled: k.Disabled, signed: k.RequireSignature,
+	c := checked{settings: settings{
+		id: k.ID, kind: kindOf(k.Type), scopes: k.Scopes, disabled: k.Disabled, signed: k.RequireSignature,
 		expiresAt: db.Micros(k.ExpiresAt), secretExpires: db.Micros(f.SecretExpiresAt), revokedAt: db.Micros(k.RevokedAt),
 		limits: who.Limits.Lowered(k.Limits),
-	}
-	if k.AgentIDs != nil || k.AllowedIPs != nil || k.Metadata != nil || k.RequireSignature {
+	}}
+	long := len(k.Name)+len(k.ExternalID) > len(c.names)
+	if long || k.AgentIDs != nil || k.AllowedIPs != nil || k.Metadata != nil || k.RequireSignature {
 		c.rare = &rare{agentIDs: k.AgentIDs, allowedIPs: k.AllowedIPs, metadata: k.Metadata, signing: f.Signing}
+	}
+	if c.long = long; long {
+		c.rare.name, c.rare.externalID = k.Name, k.ExternalID
+	} else {
+		c.name, c.holder = uint8(copy(c.names[:], k.Name)), uint8(copy(c.names[len(k.Name):], k.ExternalID))
 	}
 	return c
 }
@@ -122,11 +147,9 @@ type Question struct {
 // was known by then.
 type Answer struct {
 	KeyID          int64
-	Name           string
 	Type           string
 	OrganizationID string
 	AccountID      string // "" of a service key
-	ExternalID     string
 	Metadata       []byte
 	Scopes         access.Scopes
 	AgentIDs       []string
@@ -135,15 +158,19 @@ type Answer struct {
 	Verdict        limit.Verdict
 	Counted        bool // Verdict is known
 
-	member *member
-	key    *checked
-	value  *apikey.Digest
+	found entry
 }
+
+// Name returns the key's name.
+func (a *Answer) Name() string { return a.found.key.nameText() }
+
+// ExternalID returns what the key's owner calls its holder.
+func (a *Answer) ExternalID() string { return a.found.key.externalID() }
 
 // Caller returns who a checked key makes of its holder.
 func (a *Answer) Caller(q *Question) access.Caller {
-	who := a.member.who
-	who.KeyID, who.KeyValue, who.KeyType, who.KeyExpiresAt = a.KeyID, *a.value, a.Type, a.ExpiresAt
+	who := a.found.member.who
+	who.KeyID, who.KeyValue, who.KeyType, who.KeyExpiresAt = a.KeyID, a.found.digest, a.Type, a.ExpiresAt
 	who.Scopes, who.AgentIDs = a.Scopes, a.AgentIDs
 	who.Address, who.RequestID = q.Address, q.RequestID
 	return who
@@ -171,14 +198,15 @@ func (g *Gate) check(ctx context.Context, presented []byte, q *Question, a *Answ
 		return apikey.ErrInvalid
 	}
 	digest := apikey.Digest(sha256.Sum256(presented))
-	e, err := g.find(ctx, &digest, q)
+	e := &a.found
+	err := g.find(ctx, &digest, q, e)
 	if err != nil {
 		return err
 	}
 	if q.Organization != "" && e.member.organizationID != q.Organization {
 		return apikey.ErrInvalid
 	}
-	a.learn(e)
+	a.learn()
 	now := g.Now()
 	if err = g.refusal(&e.key, q, now); err == nil {
 		err = g.admit(ctx, e, q, a, now)
@@ -197,15 +225,14 @@ func (g *Gate) check(ctx context.Context, presented []byte, q *Question, a *Answ
 	return err
 }
 
-func (a *Answer) learn(e *entry) {
-	k := &e.key
-	a.KeyID, a.Name, a.Type, a.Scopes, a.Limits = k.id, k.name(), types[k.kind], k.scopes, k.limits
-	a.OrganizationID, a.AccountID = e.member.organizationID, e.member.accountID
-	a.ExpiresAt, a.ExternalID = db.Time(k.expiresAt), k.externalID()
+func (a *Answer) learn() {
+	k, m := &a.found.key, a.found.member
+	a.KeyID, a.Type, a.Scopes, a.Limits = k.id, types[k.kind], k.scopes, k.limits
+	a.OrganizationID, a.AccountID = m.organizationID, m.accountID
+	a.ExpiresAt = db.Time(k.expiresAt)
 	if r := k.rare; r != nil {
 		a.AgentIDs, a.Metadata = r.agentIDs, r.metadata
 	}
-	a.member, a.key, a.value = e.member, k, &e.digest
 }
 
 // outcome says how a check is counted that ended with err.
@@ -331,15 +358,31 @@ func (a *Answer) RateHeaders(headers []string, now time.Time) []string {
 		return headers
 	}
 	v := a.Verdict
-	limit, left := strconv.FormatInt(v.Limit, 10), strconv.FormatInt(v.Remaining, 10)
-	reset := Reset(v)
 	// The window goes by a clock that nobody sets.
 	t := min(max(0, (v.Reset.Sub(now)+time.Second-1)/time.Second), time.Hour/time.Second)
-	policy := `"hour";q=` + limit + `;w=3600`
+	// All in one text, of which the values are parts.
+	var room [160]byte
+	var ends [5]int
+	b := strconv.AppendInt(room[:0], v.Limit, 10)
+	ends[0] = len(b)
+	b = strconv.AppendInt(b, v.Remaining, 10)
+	ends[1] = len(b)
+	b = strconv.AppendInt(b, Reset(v), 10)
+	ends[2] = len(b)
+	b = append(strconv.AppendInt(append(b, `"hour";q=`...), v.Limit, 10), `;w=3600`...)
 	if a.Limits.Burst > 0 {
-		policy += `, "burst";q=` + strconv.FormatInt(a.Limits.Burst, 10) + `;w=1`
+		b = append(strconv.AppendInt(append(b, `, "burst";q=`...), a.Limits.Burst, 10), `;w=1`...)
 	}
-	return append(headers,
-		"X-RateLimit-Limit", limit, "X-RateLimit-Remaining", left, "X-RateLimit-Reset", strconv.FormatInt(reset, 10),
-		"RateLimit-Policy", policy, "RateLimit", `"hour";r=`+left+`;t=`+strconv.FormatInt(int64(t), 10))
+	ends[3] = len(b)
+	b = strconv.AppendInt(append(b, `"hour";r=`...), v.Remaining, 10)
+	b = strconv.AppendInt(append(b, `;t=`...), int64(t), 10)
+	ends[4] = len(b)
+	text, from := string(b), 0
+	for i, name := range rateHeaders {
+		headers = append(headers, name, text[from:ends[i]])
+		from = ends[i]
+	}
+	return headers
 }
+
+var rateHeaders = [...]string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"}

@@ -95,25 +95,30 @@ func newLoader() *loader {
 	return &loader{flights: map[apikey.Digest]*flight{}, places: make(chan struct{}, lookups), strangers: strangers{}}
 }
 
-// find returns what is known of a key's secret, from memory or the database.
-func (g *Gate) find(ctx context.Context, digest *apikey.Digest, q *Question) (*entry, error) {
-	if e := g.cache.get(digest); e != nil && g.mayTrust() {
+// find finds what is known of a key's secret, in memory or the database.
+func (g *Gate) find(ctx context.Context, digest *apikey.Digest, q *Question, into *entry) error {
+	if g.cache.get(digest, into) && g.mayTrust() {
 		g.Metrics.CacheHits.Inc()
-		return e, nil
+		return nil
 	}
+	*into = entry{}
 	g.Metrics.CacheMisses.Inc()
 	l, now := g.loader, time.Now()
 	if l.strangers.has(digest, now) {
-		return nil, apikey.ErrInvalid
+		return apikey.ErrInvalid
 	}
 	by := guesser{&l.addresses, addressPace, throttle.Network(q.Address)}
 	if q.Source != "" {
 		by = guesser{&l.services, servicePace, q.Source}
 	}
 	if err := by.full(now); err != nil {
-		return nil, err
+		return err
 	}
-	return g.fly(ctx, *digest, by)
+	e, err := g.fly(ctx, *digest, by)
+	if err == nil {
+		*into = *e
+	}
+	return err
 }
 
 // fly looks a key up, or waits for a look-up that is under way if that has seen
@@ -150,7 +155,7 @@ func (g *Gate) fly(ctx context.Context, digest apikey.Digest, by guesser) (*entr
 
 // landed returns what a look-up has found that ended since the caller looked.
 func (g *Gate) landed(digest *apikey.Digest) (*entry, error) {
-	if e := g.cache.get(digest); e != nil && g.mayTrust() {
+	if e := new(entry); g.cache.get(digest, e) && g.mayTrust() {
 		return e, nil
 	}
 	if g.loader.strangers.has(digest, time.Now()) {

@@ -96,18 +96,20 @@ func FuzzSignature(f *testing.F) {
 	now := time.Unix(1_800_000_000, 0)
 	f.Add("POST", "/x", "1800000000", []byte("body"), "")
 	f.Add("GET", "/x\n1", "+1800000000", []byte(nil), "00")
+	f.Add("0", "\r", "1800000000", []byte("0"), "0")
 	f.Add("", "", "-9223372036854775808", []byte("\n"), "zz")
 	f.Fuzz(func(t *testing.T, method, target, stamp string, body []byte, value string) {
 		secret := []byte("a secret of thirty-two characters")
 		mac := hmac.New(sha256.New, secret)
 		fmt.Fprintf(mac, "%s\n%s\n%s\n%s", method, target, stamp, body)
 		right := hex.EncodeToString(mac.Sum(nil))
-		k := &checked{signed: true, rare: &rare{signing: seal.NewSecret(string(secret))}}
+		k := &checked{settings: settings{signed: true}, rare: &rare{signing: seal.NewSecret(string(secret))}}
 		seconds, err := strconv.ParseInt(stamp, 10, 64)
+		lines := strings.ContainsAny(method+target, "\r\n") // it would have more than four
 		fresh := err == nil && strconv.FormatInt(seconds, 10) == stamp && seconds >= now.Unix()-300 && seconds <= now.Unix()+300
 		for _, sent := range []string{value, right, strings.ToUpper(right), right + value} {
 			s := &Signature{Value: sent, Timestamp: stamp, Method: method, Target: target, Body: body}
-			if err := checkSignature(k, s, now); (err == nil) != (sent == right && fresh) {
+			if err := checkSignature(k, s, now); (err == nil) != (sent == right && fresh && !lines) {
 				t.Errorf("%q at %q: %v", sent, stamp, err)
 			}
 		}

@@ -75,10 +75,13 @@ func TestAHundredThousandKeysInUseTake25MB(t *testing.T) {
 	k, l := &Keeper{Clock: setTo(noon).now}, access.Limits{PerHour: 1000, Burst: 100, PerMonth: 10_000}
 	now := k.now()
 	for i := range int64(100_000) {
-		w := k.shard(i * 7919).find(i * 7919)
+		var w window
+		s := k.shard(i * 7919)
+		s.load(i*7919, &w)
 		w.admit(l, now, 1)
 		now.ns++
 		w.admit(l, now, 1)
+		s.store(&w)
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)

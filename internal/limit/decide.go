@@ -9,10 +9,15 @@ import (
 // tally is what is counted of a key. A limit that the key does not have is not
 // counted: one that is set later counts from then on.
 type tally struct {
+	spans
+	recent recent
+}
+
+// spans are the hour and the month of a tally.
+type spans struct {
 	opened  int64 // ns: when the hour's window opened; 0: none yet
 	hourly  int64 // used in that window
 	monthly int64 // used in month
-	recent  recent
 	month   month
 }
 

@@ -111,7 +111,9 @@ func (k *Keeper) try(keyID int64, l access.Limits, cost int64) (Verdict, *wait) 
 	defer s.mu.Unlock()
 	// Inside the lock, so that moments are counted in their order.
 	now := k.now()
-	w := s.find(keyID)
+	w := new(window)
+	s.load(keyID, w)
+	defer s.store(w)
 	w.seen = k.second(now)
 	if w.loaded && !w.settling {
 		w.recent.forget(now.ns)
@@ -125,13 +127,13 @@ func (k *Keeper) try(keyID int64, l access.Limits, cost int64) (Verdict, *wait) 
 		if w.covers(l, now, cost) && !(k.DB.Shared() && w.lowered(l)) {
 			w.admit(l, now, cost)
 			if w.attempt == nil && w.runsLow(l) {
-				k.ask(keyID, w, l)
+				k.ask(w, l)
 			}
 			return v, nil
 		}
 	}
 	if w.attempt == nil {
-		k.ask(keyID, w, l)
+		k.ask(w, l)
 	}
 	w.attempt.join(l, cost)
 	return Verdict{}, &wait{attempt: w.attempt}

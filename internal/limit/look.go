@@ -51,8 +51,8 @@ func (k *Keeper) known(keyID int64) (tally, instant, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := k.now()
-	w := s.windows[keyID]
-	if w == nil || !w.loaded {
+	w := new(window)
+	if !s.load(keyID, w) || !w.loaded {
 		return tally{}, now, false
 	}
 	return w.tally, now, true
@@ -134,10 +134,11 @@ func (k *Keeper) peekKnown(keyID int64, l access.Limits, cost int64) (Verdict, b
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := k.now()
-	w := s.windows[keyID]
-	if w == nil || !w.loaded {
+	w := new(window)
+	if !s.load(keyID, w) || !w.loaded {
 		return Verdict{}, false
 	}
+	defer s.store(w)
 	w.recent.forget(now.ns)
 	return decide(l, &w.tally, now, cost), true
 }

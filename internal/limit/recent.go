@@ -6,8 +6,13 @@ import "time"
 // anything coarser would admit too much in some second, or too little. It grows
 // with what is admitted in a second and no further.
 type recent struct {
-	few  [2]moment // enough for most keys, without a second object for each
-	many []moment  // nil while few is enough
+	sums
+	many []moment // nil while few is enough
+}
+
+// sums is what there is of it without a second object: enough for most keys.
+type sums struct {
+	few  [2]moment
 	head uint32
 	n    uint32
 	sum  int64

@@ -24,17 +24,16 @@ type queue struct {
 // ask is a window that needs a reservation.
 type ask struct {
 	keyID  int64
-	window *window
 	limits access.Limits
 }
 
 // ask has a part of a key's limits reserved. Its shard is locked.
-func (k *Keeper) ask(keyID int64, w *window, l access.Limits) {
+func (k *Keeper) ask(w *window, l access.Limits) {
 	w.attempt = &attempt{done: make(chan struct{})}
 	q := &k.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.asks = append(q.asks, ask{keyID, w, l})
+	q.asks = append(q.asks, ask{w.keyID, l})
 	if q.workers < k.workers() {
 		q.workers++
 		go k.work()
@@ -107,9 +106,11 @@ func (k *Keeper) reserve(asks []ask) {
 }
 
 func (k *Keeper) prepare(a ask, now instant) reservation {
-	s, w := k.shard(a.keyID), a.window
+	s, w := k.shard(a.keyID), new(window)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.load(a.keyID, w)
+	defer s.store(w)
 	return reservation{ask: a, known: w.loaded, request: request{
 		limits: a.limits, block: blockFor(a.limits, w.pace(now)), demand: w.attempt.demand, biggest: w.attempt.biggest,
 		opened: w.opened, hourHeld: w.reserved - w.hourly, month: w.month, monthHeld: w.monthReserved - w.monthly,
@@ -146,9 +147,11 @@ func (r *reservation) write(ctx context.Context, tx *db.Tx, now instant) error {
 // have come after the commit, it holds what it held before: what may be reserved
 // besides counts as used.
 func (k *Keeper) finish(r *reservation, err error) {
-	s, w := k.shard(r.keyID), r.window
+	s, w := k.shard(r.keyID), new(window)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.load(r.keyID, w)
+	defer s.store(w)
 	if err == nil {
 		w.learn(r, k.began)
 	}

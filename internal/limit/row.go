@@ -22,7 +22,7 @@ type row struct {
 
 // tally is a row as what is used: the most that it can be.
 func (r row) tally() tally {
-	return tally{opened: r.opened, hourly: r.reserved, month: r.month, monthly: r.monthReserved}
+	return tally{spans: spans{opened: r.opened, hourly: r.reserved, month: r.month, monthly: r.monthReserved}}
 }
 
 // present returns r with what a clock that was ahead has stored moved to now,

@@ -104,20 +104,16 @@ func (k *Keeper) count() (n int) {
 	return n
 }
 
-// leaver is a window that is given back.
-type leaver struct {
-	keyID  int64
-	window *window
-}
-
 // leaving marks the windows that go, so that they admit nothing more and whoever
 // asks waits for the end of it, to begin anew. Of windows that are busy it returns
 // what they are busy with. Of the others it takes memory that they do not need.
-func (k *Keeper) leaving(now instant, goes func(*window) bool) (leaving []leaver, busy []*attempt) {
+func (k *Keeper) leaving(now instant, goes func(*window) bool) (leaving []window, busy []*attempt) {
+	w := new(window)
 	for i := range k.shards {
 		s := &k.shards[i]
 		s.mu.Lock()
-		for id, w := range s.windows {
+		for id := range s.windows {
+			s.load(id, w)
 			w.recent.forget(now.ns)
 			w.recent.shrink()
 			switch {
@@ -126,8 +122,9 @@ func (k *Keeper) leaving(now instant, goes func(*window) bool) (leaving []leaver
 				busy = append(busy, w.attempt)
 			default:
 				w.settling, w.attempt = true, &attempt{done: make(chan struct{})}
-				leaving = append(leaving, leaver{id, w})
+				leaving = append(leaving, *w)
 			}
+			s.store(w)
 		}
 		s.mu.Unlock()
 	}
@@ -136,8 +133,8 @@ func (k *Keeper) leaving(now instant, goes func(*window) bool) (leaving []leaver
 
 // giveBack writes that leaving hold nothing more, and forgets them, whether that
 // succeeds or not: what is not given back counts as used.
-func (k *Keeper) giveBack(ctx context.Context, leaving []leaver) error {
-	slices.SortFunc(leaving, func(a, b leaver) int { return cmp.Compare(a.keyID, b.keyID) })
+func (k *Keeper) giveBack(ctx context.Context, leaving []window) error {
+	slices.SortFunc(leaving, func(a, b window) int { return cmp.Compare(a.keyID, b.keyID) })
 	var wg sync.WaitGroup
 	errs, turn := make(chan error, len(leaving)/batch+1), make(chan struct{}, k.workers())
 	for part := range slices.Chunk(leaving, batch) {
@@ -145,15 +142,15 @@ func (k *Keeper) giveBack(ctx context.Context, leaving []leaver) error {
 		wg.Go(func() {
 			defer func() { <-turn }()
 			err := k.DB.Tx(ctx, func(tx *db.Tx) error {
-				for _, l := range part {
-					if err := l.window.giveBack(ctx, tx, l.keyID); err != nil {
+				for i := range part {
+					if err := part[i].giveBack(ctx, tx); err != nil {
 						return err
 					}
 				}
 				return nil
 			})
-			for _, l := range part {
-				k.forget(l)
+			for i := range part {
+				k.forget(&part[i])
 			}
 			errs <- err
 		})
@@ -170,19 +167,19 @@ func (k *Keeper) giveBack(ctx context.Context, leaving []leaver) error {
 	return nil
 }
 
-func (k *Keeper) forget(l leaver) {
-	s := k.shard(l.keyID)
+func (k *Keeper) forget(w *window) {
+	s := k.shard(w.keyID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drop(l.keyID)
-	l.window.attempt.finish(nil)
+	s.drop(w.keyID)
+	w.attempt.finish(nil)
 }
 
 // giveBack takes from the row what the window holds, if it is of the window and
 // the month that are there now. When nobody reserved after it, it also says when
 // it admitted last. Nothing changes a window that is settling, so its shard need
 // not be locked.
-func (w *window) giveBack(ctx context.Context, tx *db.Tx, keyID int64) error {
+func (w *window) giveBack(ctx context.Context, tx *db.Tx) error {
 	if !w.holds {
 		return nil
 	}
@@ -196,7 +193,7 @@ func (w *window) giveBack(ctx context.Context, tx *db.Tx, keyID int64) error {
 		    THEN CAST($7 AS BIGINT) ELSE settled_at END
 		WHERE key_id = $8`,
 		toMicros(w.opened), w.reserved-w.hourly, db.Micros(w.month.start()), w.monthReserved-w.monthly,
-		w.reserved, w.monthReserved, last, keyID)
+		w.reserved, w.monthReserved, last, w.keyID)
 	return err
 }
 

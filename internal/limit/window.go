@@ -12,48 +12,129 @@ import (
 const shardCount = 256
 
 // shard is a part of the windows, by their keys' ids, which are random.
+//
+// The windows lie in slots that have no pointers, so that the collector does not
+// walk through those of a hundred thousand keys. What few windows point to lies
+// beside them.
 type shard struct {
-	mu      sync.Mutex
-	windows map[int64]*window
-	most    int // windows that the map has had room for
-	_       [40]byte
+	mu       sync.Mutex
+	slots    []slot
+	free     []int32
+	windows  map[int64]int32 // which slot is a key's
+	recent   map[int64][]moment
+	attempts map[int64]*attempt
+	_        [24]byte
 }
+
+// slot is a window as it is kept.
+type slot struct {
+	spans
+	sums
+	holding
+	long, asked bool // a part of its recent, or its attempt, lies beside it
+}
+
+// nowhere is no slot.
+const nowhere = -1
 
 func (k *Keeper) shard(keyID int64) *shard { return &k.shards[uint64(keyID)%shardCount] }
 
-// find returns the window of a key, a new one if there is none.
-func (s *shard) find(keyID int64) *window {
-	w := s.windows[keyID]
-	if w == nil {
-		if s.windows == nil {
-			s.windows = map[int64]*window{}
-		}
-		w = &window{}
-		s.windows[keyID] = w
-		s.most = max(s.most, len(s.windows))
+// load reads the window of a key, an empty one if there is none, and reports
+// whether there is one. What is done to it is not kept without [shard.store].
+// Both are for one who has s locked all the while.
+func (s *shard) load(keyID int64, w *window) bool {
+	i, found := s.windows[keyID]
+	if !found {
+		*w = window{keyID: keyID, slot: nowhere}
+		return false
 	}
-	return w
+	kept := &s.slots[i]
+	w.keyID, w.slot, w.spans, w.recent.sums, w.holding = keyID, i, kept.spans, kept.sums, kept.holding
+	w.recent.many, w.attempt = nil, nil
+	if kept.long {
+		w.recent.many = s.recent[keyID]
+	}
+	if kept.asked {
+		w.attempt = s.attempts[keyID]
+	}
+	w.room = len(w.recent.many)
+	return true
 }
 
-// drop forgets a window. A map does not shrink by itself.
-func (s *shard) drop(keyID int64) {
-	delete(s.windows, keyID)
-	if s.most > 64 && len(s.windows) < s.most/4 {
-		smaller := make(map[int64]*window, len(s.windows))
-		for id, w := range s.windows {
-			smaller[id] = w
+// store keeps a window.
+func (s *shard) store(w *window) {
+	if w.slot == nowhere {
+		s.place(w)
+	}
+	kept := &s.slots[w.slot]
+	kept.spans, kept.sums, kept.holding = w.spans, w.recent.sums, w.holding
+	if len(w.recent.many) != w.room { // which changes with every other ring
+		if kept.long = w.recent.many != nil; kept.long {
+			s.recent[w.keyID] = w.recent.many
+		} else {
+			delete(s.recent, w.keyID)
 		}
-		s.windows, s.most = smaller, len(smaller)
+	}
+	if asked := w.attempt != nil; asked != kept.asked {
+		if kept.asked = asked; asked {
+			s.attempts[w.keyID] = w.attempt
+		} else {
+			delete(s.attempts, w.keyID)
+		}
+	}
+}
+
+// place finds a slot for a new window.
+func (s *shard) place(w *window) {
+	if s.windows == nil {
+		s.windows, s.recent, s.attempts = map[int64]int32{}, map[int64][]moment{}, map[int64]*attempt{}
+	}
+	if n := len(s.free); n > 0 {
+		w.slot, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		if n := len(s.slots); n == cap(s.slots) {
+			s.slots = append(make([]slot, 0, n+n/8+8), s.slots...) // append's own steps would leave a quarter empty
+		}
+		w.slot, s.slots = int32(len(s.slots)), append(s.slots, slot{})
+	}
+	s.windows[w.keyID] = w.slot
+}
+
+// drop forgets a window. Slots and a map do not shrink by themselves.
+func (s *shard) drop(keyID int64) {
+	i, found := s.windows[keyID]
+	if !found {
+		return
+	}
+	delete(s.windows, keyID)
+	delete(s.recent, keyID)
+	delete(s.attempts, keyID)
+	s.slots[i] = slot{}
+	s.free = append(s.free, i)
+	if len(s.slots) > 64 && len(s.windows) < len(s.slots)/4 {
+		slots, windows := make([]slot, 0, len(s.windows)), make(map[int64]int32, len(s.windows))
+		for id, i := range s.windows {
+			windows[id], slots = int32(len(slots)), append(slots, s.slots[i])
+		}
+		s.slots, s.windows, s.free = slots, windows, nil
 	}
 }
 
 // window is what this server counts and holds of a key. What was reserved and is
 // not in the tally is what it may still admit; what others reserved is in the
-// tally as if they had used it. There are as many windows as keys in use: the
-// fields are in the order in which they take least room.
+// tally as if they had used it.
 type window struct {
+	keyID int64
+	slot  int32 // where it is kept
+	room  int   // of the ring that it was kept with
 	tally
+	holding
+	attempt *attempt // the reservation that is under way
+}
 
+// holding is what a window knows besides its tally. There are as many as keys in
+// use: the fields are in the order in which they take least room.
+type holding struct {
 	seen     uint32 // when it was last asked
 	loaded   bool   // it knows its row
 	holds    bool   // its row says that somebody holds a part of it
@@ -68,7 +149,6 @@ type window struct {
 	last          int64 // ns: the last admission
 	pacedFrom     int64 // ns: since when paced counts
 	paced         int64
-	attempt       *attempt // the reservation that is under way
 }
 
 // early is how long a key with a burst waits at the start of a process, so that

@@ -95,21 +95,38 @@ func (r *Runs) stopped(ctx context.Context, who access.Caller, id string, done <
 // cancelledWaiting is what is said of a run that was cancelled before it began.
 const cancelledWaiting = "The run was cancelled before it began. The agent was not called."
 
-// lookForCancels stops the runs of this server that others want cancelled.
-func (r *Runs) lookForCancels(ctx context.Context) error {
-	rows, err := r.DB.Query(ctx, `SELECT id FROM runs WHERE node_id = $1 AND ended_at = 0 AND cancel_asked = 1`, r.NodeID)
+// lookAtOwn stops the runs of this server that others want cancelled, and those
+// that are not its own any more.
+func (r *Runs) lookAtOwn(ctx context.Context) error {
+	gone := map[string]*job{} // that are under way, until they are found
+	r.mu.Lock()
+	for id, j := range r.known {
+		if j.events != nil {
+			gone[id] = j
+		}
+	}
+	r.mu.Unlock()
+	rows, err := r.DB.Query(ctx, `SELECT id, cancel_asked FROM runs WHERE node_id = $1 AND ended_at = 0`, r.NodeID)
 	if err != nil {
 		return fmt.Errorf("look for runs to cancel: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var id string
-		if err := rows.Scan(&id); err != nil {
+		var asked int64
+		if err := rows.Scan(&id, &asked); err != nil {
 			return err
 		}
-		if j := r.job(id); j != nil {
+		if j := r.job(id); j != nil && asked != 0 {
 			j.cancel(errCancelled)
 		}
+		delete(gone, id)
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, j := range gone {
+		j.cancel(errLost) // it does nothing to one that has just ended
+	}
+	return nil
 }

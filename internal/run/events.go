@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/keyward/keyward/internal/access"
+	"github.com/keyward/keyward/internal/db"
 )
 
 // EventKind is what an event tells of.
@@ -185,13 +186,15 @@ func (e *Events) batches(ctx context.Context) ([]batch, error) {
 	return batches, rows.Err()
 }
 
-// countEvents sets what run says of its events, after its server has not done so.
-func (r *Runs) countEvents(ctx context.Context, run *Run) error {
-	var last int64
-	if err := r.DB.QueryRow(ctx, `SELECT COALESCE(max(seq), 0) FROM run_events WHERE run_id = $1`, run.ID).Scan(&last); err != nil {
+// countEvents sets what the row of a run says of its events, after its server has
+// not done so.
+func countEvents(ctx context.Context, tx *db.Tx, runID string) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE runs SET has_log = 1, events = (SELECT max(seq) FROM run_events WHERE run_id = $1)
+		WHERE id = $1 AND EXISTS (SELECT 1 FROM run_events WHERE run_id = $1 AND seq > runs.events)`, runID)
+	if err != nil {
 		return fmt.Errorf("count the events of a run: %w", err)
 	}
-	run.events, run.hasLog = max(run.events, last), run.hasLog || last > 0
 	return nil
 }
 

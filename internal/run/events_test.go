@@ -147,7 +147,10 @@ func TestALogIsKeptSealedAndInBatches(t *testing.T) {
 
 func TestWhatARunSaysIsBounded(t *testing.T) {
 	h := onSQLite(t)
-	rec := &recorder{runs: h.Runs, run: Run{ID: "r", OrganizationID: "jane"}, seq: 1}
+	rec := &recorder{runs: h.Runs, run: Run{ID: "r", OrganizationID: "jane", Status: Running}, seq: 1}
+	if err := h.DB.Tx(t.Context(), func(tx *db.Tx) error { return h.insert(t.Context(), tx, rec.run) }); err != nil {
+		t.Fatal(err)
+	}
 	rec.chunk(jsontext.Value(`"` + strings.Repeat("x", maxChunk) + `"`))
 	line := []byte(strings.Repeat("y", 8000))
 	for range maxKept/8000 + 100 {

@@ -49,20 +49,20 @@ func firstFree(ctx context.Context, tx *db.Tx, l lane) (place int64, err error) 
 		return 0, err
 	}
 	defer rows.Close()
-	for rows.Next() {
+	n := int64(0)
+	for ; rows.Next(); n++ {
 		var taken int64
 		if err := rows.Scan(&taken); err != nil {
 			return 0, err
 		}
-		if taken != place {
-			break
+		if taken == place {
+			place++
 		}
-		place++
 	}
 	if err := rows.Err(); err != nil {
 		return 0, err
 	}
-	if place >= l.width {
+	if n >= l.width { // or more, if its width was another
 		return 0, errLaneFull
 	}
 	return place, nil

@@ -30,6 +30,9 @@ func TestARunMovesAlongTheTableAlone(t *testing.T) {
 				for _, s := range moves[from] {
 					allowed = allowed || s == to
 				}
+				if to == Running {
+					run.tries++
+				}
 				moved, err := h.move(t.Context(), &run, to)
 				if moved != allowed || (err == nil) != allowed {
 					t.Errorf("%s to %s: moved %v, %v", from, to, moved, err)
@@ -84,11 +87,11 @@ func TestARestartInterruptsWhatItFindsOpen(t *testing.T) {
 		old := h.Runs
 		h.start(t, d, old.Root, "node-2")
 		for _, r := range []*Runs{h.Runs, old} {
-			if n, err := r.InterruptLost(t.Context(), []string{"node-1", "node-2"}); n != 0 || err != nil {
+			if n, err := r.InterruptLost(t.Context(), only("node-1", "node-2")); n != 0 || err != nil {
 				t.Errorf("%d runs of a living server were interrupted, %v", n, err)
 			}
 		}
-		if n, err := h.InterruptLost(t.Context(), []string{"node-2"}); n != 1 || err != nil {
+		if n, err := h.InterruptLost(t.Context(), only("node-2")); n != 1 || err != nil {
 			t.Errorf("%d lost runs were found, %v", n, err)
 		}
 		run, err := h.Get(t.Context(), h.jane, lost.ID)
@@ -105,7 +108,7 @@ func TestARestartInterruptsWhatItFindsOpen(t *testing.T) {
 		if kept, err := h.Get(t.Context(), h.jane, done.ID); err != nil || kept.Status != Succeeded || string(kept.Output) != "1" {
 			t.Errorf("a run that had ended: %+v, %v", kept, err)
 		}
-		if n, err := h.InterruptLost(t.Context(), []string{"node-2"}); n != 0 || err != nil {
+		if n, err := h.InterruptLost(t.Context(), only("node-2")); n != 0 || err != nil {
 			t.Errorf("%d more, %v", n, err)
 		}
 	})
@@ -120,7 +123,7 @@ func TestAServersOwnForgottenRunIsInterrupted(t *testing.T) {
 		if err := d.Tx(t.Context(), func(tx *db.Tx) error { return h.insert(t.Context(), tx, run) }); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := h.InterruptLost(t.Context(), []string{"node-1"}); n != 1 || err != nil {
+		if n, err := h.InterruptLost(t.Context(), only("node-1")); n != 1 || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	})

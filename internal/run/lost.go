@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/keyward/keyward/internal/db"
 )
 
 // lost is what is said of a run that nobody does any more.
@@ -15,14 +17,25 @@ const lost = "The server that did this run stopped without ending it. What the a
 // neverBegun is what is said of one that nobody did.
 const neverBegun = "The server on which this run waited stopped before it began. The agent was not called. Start the run again."
 
+// Live returns the ids of the servers that are running. It is asked about servers
+// that were seen before: one that has come since is none that is gone.
+type Live func(ctx context.Context) ([]string, error)
+
 // InterruptLost ends, as interrupted, every run that was left by a node which is
 // not among the live ones, or by this one, and says how many. A run that may be
 // done again goes back into the queue instead.
-func (r *Runs) InterruptLost(ctx context.Context, live []string) (n int, err error) {
+func (r *Runs) InterruptLost(ctx context.Context, asksLive Live) (n int, err error) {
 	// Those that wait on the disk have no node, and need none.
 	nodes, err := r.ids(ctx, `SELECT DISTINCT node_id FROM runs WHERE ended_at = 0 AND node_id > ''`)
 	if err != nil {
 		return 0, fmt.Errorf("look for lost runs: %w", err)
+	}
+	if len(nodes) == 0 {
+		return 0, nil
+	}
+	live, err := asksLive(ctx)
+	if err != nil {
+		return 0, err
 	}
 	for _, node := range nodes {
 		if node != r.NodeID && slices.Contains(live, node) {
@@ -62,24 +75,32 @@ func (r *Runs) giveUp(ctx context.Context, id, node string) (moved bool, err err
 	if err != nil {
 		return false, err
 	}
-	run := &found
-	if err := r.countEvents(ctx, run); err != nil {
-		return false, err
-	}
-	switch to := run.afterALoss(); to {
-	case Queued:
-		moved, err = r.requeue(ctx, run)
+	run, to := &found, found.afterALoss()
+	switch {
+	case to == Queued:
+		run.waitsAgain()
+	case to == Cancelled:
+		run.ErrorMessage, run.EndedAt = cancelled, r.now()
+	case run.tries == 0:
+		run.ErrorMessage, run.EndedAt = neverBegun, r.now()
 	default:
 		run.ErrorMessage, run.EndedAt = lost, r.now()
-		if run.tries == 0 {
-			run.ErrorMessage = neverBegun
+	}
+	err = r.DB.Tx(ctx, func(tx *db.Tx) error {
+		var err error
+		if moved, err = r.moveIn(ctx, tx, run, to); err != nil || !moved {
+			return err
 		}
-		if to == Cancelled {
-			run.ErrorMessage = cancelled
-		}
-		moved, err = r.move(ctx, run, to)
+		return countEvents(ctx, tx, run.ID) // only now there will be no more
+	})
+	if err != nil {
+		return false, err
 	}
 	if moved {
+		run.Status = to
+		if to.ends() && run.async {
+			r.DB.Scrub()
+		}
 		r.Log.Warn("a run was lost", "run", run.ID, "agent", run.AgentID, "node", node, "status", string(run.Status))
 	}
 	return moved, err
@@ -99,6 +120,31 @@ func (run *Run) afterALoss() Status {
 
 // requeue puts a run that was under way back into the queue.
 func (r *Runs) requeue(ctx context.Context, run *Run, last ...batch) (moved bool, err error) {
-	run.NodeID, run.StartedAt, run.ErrorMessage = "", time.Time{}, ""
+	run.waitsAgain()
 	return r.move(ctx, run, Queued, last...)
+}
+
+// waitsAgain makes run one that no server does.
+func (run *Run) waitsAgain() { run.NodeID, run.StartedAt, run.ErrorMessage = "", time.Time{}, "" }
+
+// errLost says that a run is not this server's any more: the others took it for
+// gone, or the run's organization was deleted.
+var errLost = errors.New("run: it was given up meanwhile")
+
+// isOurs reports whether a run is still the one that this server does.
+func (r *Runs) isOurs(ctx context.Context, run *Run) (bool, error) {
+	var n int64
+	err := r.DB.QueryRow(ctx, `SELECT count(*) FROM runs WHERE id = $1 AND status = 'running' AND tries = $2`, run.ID, run.tries).Scan(&n)
+	return n == 1, err
+}
+
+// asOnDisk makes j's run what the disk says of it, after its end could not be
+// written.
+func (r *Runs) asOnDisk(j *job) {
+	run, err := r.read(context.WithoutCancel(j.ctx), j.run.ID)
+	if err != nil {
+		j.run.EndedAt = time.Time{}
+		return
+	}
+	j.run = run
 }

@@ -131,7 +131,7 @@ func (h *house) history(t *testing.T, url string, d *db.DB, s *stage, random *ra
 		node := db.NewID()
 		h.start(t, d, h.Root, node)
 		h.AtOnce = m.atOnce
-		if err := errors.Join(h.Tend(t.Context(), []string{node}), h.Look(t.Context())); err != nil {
+		if err := errors.Join(h.Tend(t.Context(), only(node)), h.Look(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 		m.crash()

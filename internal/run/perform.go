@@ -34,7 +34,7 @@ func (r *Runs) carryOut(j *job) {
 	}
 	j.run.EndedAt = r.now()
 	if err := r.record(j, status, last...); err != nil {
-		j.run.EndedAt = time.Time{}
+		r.asOnDisk(j)
 		r.Log.Error("the end of a run can't be recorded", "run", j.run.ID, "status", string(status), "err", err)
 	}
 	if len(j.run.lanes()) > 0 {
@@ -94,6 +94,8 @@ func (r *Runs) perform(j *job) (status Status) {
 		status, message = Cancelled, cancelled
 	case errors.Is(context.Cause(ctx), errStopped):
 		status, message = Interrupted, "The server was stopped while this run was under way. What the agent did before that is done. Start the run again if that is safe."
+	case errors.Is(context.Cause(ctx), errLost):
+		status, message = Interrupted, lost
 	case errors.Is(late, context.DeadlineExceeded):
 		status, message = TimedOut, fmt.Sprintf("The agent did not end within %d seconds, which is its timeout.", j.agent.TimeoutSeconds)
 	case errors.As(err, &f):
@@ -150,7 +152,14 @@ func (r *Runs) saveSession(j *job, session jsontext.Value) {
 	case len(session) > seal.MaxSession:
 		err = errors.New("it is larger than 4 MiB")
 	default:
-		err = j.profile.SaveSession(context.Background(), session)
+		// One that was given up meanwhile must not write over what came after it.
+		ours, failed := r.isOurs(context.Background(), &j.run)
+		if err = failed; err == nil && !ours {
+			err = errLost
+		}
+		if err == nil {
+			err = j.profile.SaveSession(context.Background(), session)
+		}
 	}
 	if err != nil {
 		r.Log.Warn("the session of a run was not kept", "run", j.run.ID, "agent", j.run.AgentID, "err", err)
@@ -166,13 +175,19 @@ func (r *Runs) record(j *job, status Status, last ...batch) error {
 		if err == nil && !moved {
 			return errors.New("its record is gone, or was ended by another server")
 		}
-		if err == nil || errors.Is(context.Cause(j.ctx), errStopped) {
+		if err == nil {
+			return nil
+		}
+		halted := r.halted()
+		select {
+		case <-halted:
 			return err
+		default:
 		}
 		r.Log.Warn("the end of a run can't be recorded and is tried again", "run", j.run.ID, "err", err)
 		select {
 		case <-time.After(pause):
-		case <-j.ctx.Done():
+		case <-halted:
 		}
 	}
 }

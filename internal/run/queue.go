@@ -34,6 +34,7 @@ type queue struct {
 	again    bool              // and has to look once more
 	laneLeft chan struct{}     // closed when a run has left its lanes; nil: nobody asked
 	stopping bool
+	halted   chan struct{} // closed when nobody waits for runs any more; nil: nobody asked
 }
 
 // share is how many of the places one organization may have: some are left for
@@ -312,12 +313,15 @@ func (r *Runs) nextOnDisk(ctx context.Context, last string, full map[string]bool
 }
 
 // oldestOnDisk returns the oldest run of an organization that this server can
-// take: there is room in its lanes, and it is not known to have no key to it.
+// take: there is room in its lanes, and it is not known to have no key to it. The
+// bound of an agent is what it is now, not what it was when the run was started.
 func (r *Runs) oldestOnDisk(ctx context.Context, organization string, taken int) (string, error) {
 	rows, err := r.DB.Query(ctx, `
 		SELECT id FROM runs WHERE status = 'queued' AND node_id = '' AND organization_id = $1
-		  AND (lane = '' OR NOT EXISTS (SELECT 1 FROM run_lanes l WHERE l.lane = runs.lane))
-		  AND (width = 0 OR (SELECT count(*) FROM run_lanes l WHERE l.lane = '`+agentLane+`' || agent_uid) < width)
+		  AND lane NOT IN (SELECT lane FROM run_lanes)
+		  AND agent_uid NOT IN (
+		    SELECT a.uid FROM (SELECT lane, count(*) AS taken FROM run_lanes GROUP BY lane) l JOIN agents a ON l.lane = '`+agentLane+`' || a.uid
+		    WHERE a.max_concurrent > 0 AND l.taken >= a.max_concurrent)
 		  AND NOT EXISTS (SELECT 1 FROM run_gone g WHERE g.run_id = runs.id AND g.node_id = $2)
 		ORDER BY id LIMIT $3`, organization, r.NodeID, taken+1+maxSetAside)
 	if err != nil {
@@ -447,12 +451,7 @@ func (r *Runs) quit(j *job, why error) {
 	}
 	j.run.EndedAt = r.now()
 	if err := r.record(j, status); err != nil {
-		// Somebody else has ended it, then.
-		if run, err := r.read(context.WithoutCancel(j.ctx), j.run.ID); err == nil {
-			j.run = run
-			return
-		}
-		j.run.EndedAt = time.Time{}
+		r.asOnDisk(j) // somebody else has ended it, as a rule
 	}
 }
 

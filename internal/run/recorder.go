@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -128,6 +129,14 @@ func (r *recorder) keep() {
 	if err == nil {
 		ctx := context.Background()
 		err = r.runs.DB.Tx(ctx, func(tx *db.Tx) error {
+			// It also keeps others from giving the run up until these are counted.
+			n, err := tx.Exec(ctx, `UPDATE runs SET has_log = 1 WHERE id = $1 AND status = 'running' AND tries = $2`, r.run.ID, r.run.tries)
+			if err == nil && n == 0 {
+				err = errLost
+			}
+			if err != nil {
+				return err
+			}
 			for _, b := range batches {
 				if err := b.insert(ctx, tx, r.run.ID); err != nil {
 					return err
@@ -138,6 +147,14 @@ func (r *recorder) keep() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if errors.Is(err, errLost) {
+		r.fresh, r.closed = nil, true
+		r.tell()
+		if j := r.runs.job(r.run.ID); j != nil {
+			j.cancel(errLost)
+		}
+		return
+	}
 	if err != nil {
 		r.runs.Log.Warn("events of a run can't be kept and are tried again", "run", r.run.ID, "err", err)
 		r.timer = time.AfterFunc(4*lag, r.keep)

@@ -66,7 +66,7 @@ func TestAfterARestartWhatWaitedGoesOnAndWhatWasUnderWayDoesNot(t *testing.T) {
 		d = reopen(t, url)
 		t.Cleanup(func() { d.Close() })
 		h.start(t, d, h.Root, "node-2")
-		if err := h.Tend(t.Context(), []string{"node-2"}); err != nil {
+		if err := h.Tend(t.Context(), only("node-2")); err != nil {
 			t.Fatal(err)
 		}
 		if err := h.Look(t.Context()); err != nil {
@@ -151,13 +151,20 @@ func TestARunIsInterruptedWhenNoLiveServerHasItsKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "the other server says that it has no key", func() bool { return number(t, d, `SELECT count(*) FROM run_gone`) == 1 })
-		if err := other.Tend(t.Context(), []string{"node-1", "node-2"}); err != nil {
+		if err := other.Tend(t.Context(), only("node-1", "node-2")); err != nil {
 			t.Fatal(err)
 		}
 		if run, err := h.Get(t.Context(), h.jane, run.ID); err != nil || run.Status != Queued {
 			t.Errorf("while a server lives that has the key: %+v, %v", run, err)
 		}
-		if err := other.Tend(t.Context(), []string{"node-2"}); err != nil {
+		if err := other.Tend(t.Context(), only("node-2")); err != nil {
+			t.Fatal(err)
+		}
+		if run, err := h.Get(t.Context(), h.jane, run.ID); err != nil || run.Status != Queued {
+			t.Errorf("when it has just gone, to start again perhaps: %+v, %v", run, err)
+		}
+		other.Now = func() time.Time { return time.Now().Add(mayReturn) }
+		if err := other.Tend(t.Context(), only("node-2")); err != nil {
 			t.Fatal(err)
 		}
 		if run, err := h.Get(t.Context(), h.jane, run.ID); err != nil || run.Status != Interrupted || !strings.Contains(run.ErrorMessage, "CREDENTIALS_GONE") {
@@ -232,7 +239,7 @@ func TestARunThatWaitsForLongerThanItsKeysLiveIsInterrupted(t *testing.T) {
 	s.through(t, 1)
 	run := h.later(t, h.jane, "public/a")
 	h.Now = func() time.Time { return time.Now().Add(mayWait + time.Minute) }
-	if err := h.Tend(t.Context(), []string{"node-1"}); err != nil {
+	if err := h.Tend(t.Context(), only("node-1")); err != nil {
 		t.Fatal(err)
 	}
 	if run, err := h.Get(t.Context(), h.jane, run.ID); err != nil || run.Status != Interrupted {

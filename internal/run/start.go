@@ -35,7 +35,8 @@ type Runs struct {
 	mu    sync.Mutex
 	known map[string]*job // by the run's id, until its end is on disk
 	queue queue
-	aside map[string]bool // what waits on the disk and could not be taken lately
+	aside map[string]bool      // what waits on the disk and could not be taken lately
+	held  map[string]time.Time // when another server lived that may have the key to a run of which this one has none
 	keys  digestKey
 	wg    sync.WaitGroup
 }
@@ -357,7 +358,30 @@ func (r *Runs) Shutdown(ctx context.Context) {
 		j.cancel(errStopped)
 	}
 	r.mu.Unlock()
+	r.halt()
 	<-ended
+}
+
+// halted returns a channel that is closed when the server stops and waits for no
+// run any more.
+func (r *Runs) halted() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue.halted == nil {
+		r.queue.halted = make(chan struct{})
+	}
+	return r.queue.halted
+}
+
+func (r *Runs) halt() {
+	halted := r.halted()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-halted:
+	default:
+		close(r.queue.halted)
+	}
 }
 
 // starter is the caller that started a run, as far as the run still needs him.

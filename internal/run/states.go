@@ -88,6 +88,9 @@ func (r *Runs) move(ctx context.Context, run *Run, to Status, last ...batch) (mo
 // With the state it changes what goes with it: last is kept, and what nobody needs
 // any more is removed, which is the places in lanes of a run that is no longer
 // under way, and what one that has ended had waited with.
+//
+// Whoever was taken for gone and comes back moves nothing: each time that a run is
+// begun is another of its tries.
 func (r *Runs) moveIn(ctx context.Context, tx *db.Tx, run *Run, to Status, last ...batch) (moved bool, err error) {
 	from := run.Status
 	if !slices.Contains(moves[from], to) {
@@ -107,12 +110,16 @@ func (r *Runs) moveIn(ctx context.Context, tx *db.Tx, run *Run, to Status, last 
 		}
 		version = min(version, seal.BoxVersion(message))
 	}
+	before := run.tries
+	if to == Running {
+		before--
+	}
 	n, err := tx.Exec(ctx, `
 		UPDATE runs SET status = $1, output = $2, error = $3, started_at = $4, ended_at = $5, root_version = $6,
 		  node_id = $7, tries = $8, width = $9, events = $10, has_log = $11
-		WHERE id = $12 AND status = $13`,
+		WHERE id = $12 AND status = $13 AND tries = $14`,
 		string(to), output, message, db.Micros(run.StartedAt), db.Micros(run.EndedAt), version,
-		run.NodeID, run.tries, run.width, run.events, run.hasLog, run.ID, string(from))
+		run.NodeID, run.tries, run.width, run.events, run.hasLog, run.ID, string(from), before)
 	if err != nil || n == 0 {
 		return false, err
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -158,6 +159,11 @@ func (r *Runs) takeUp(ctx context.Context, j *job) (began bool, err error) {
 	if err != nil || run.Status != Queued || run.NodeID != "" {
 		return false, err
 	}
+	if run.asked { // while it was under way, on a server that is gone
+		run.ErrorMessage, run.EndedAt = cancelled, r.now()
+		_, err := r.move(ctx, &run, Cancelled)
+		return false, err
+	}
 	j.run = run
 	var tokens, box []byte
 	if err := r.DB.QueryRow(ctx, `SELECT tokens, inputs FROM run_inputs WHERE run_id = $1`, j.run.ID).Scan(&tokens, &box); err != nil {
@@ -252,11 +258,15 @@ func (r *Runs) sayGone(ctx context.Context, runID string) error {
 	})
 }
 
+// mayReturn is for how long a server that has the key to a run may be away, to
+// start again for example, before it is taken for certain that none has it.
+const mayReturn = 5 * time.Minute
+
 // keysGone is what is said of a run that no server has a key to.
 const keysGone = "CREDENTIALS_GONE: No server has the key any more to what this run was given. The agent was not called. Start the run again."
 
 // interruptGone ends the runs that no live server has a key to.
-func (r *Runs) interruptGone(ctx context.Context, live []string) error {
+func (r *Runs) interruptGone(ctx context.Context, asksLive Live) error {
 	rows, err := r.DB.Query(ctx, `
 		SELECT g.run_id, g.node_id FROM run_gone g JOIN runs r ON r.id = g.run_id WHERE r.status = 'queued' ORDER BY g.run_id LIMIT 1000`)
 	if err != nil {
@@ -274,11 +284,22 @@ func (r *Runs) interruptGone(ctx context.Context, live []string) error {
 		}
 		without[id][node] = true
 	}
-	if err := rows.Err(); err != nil {
+	if err := rows.Err(); err != nil || len(without) == 0 {
 		return err
 	}
+	live, err := asksLive(ctx)
+	if err != nil {
+		return err
+	}
+	held := map[string]time.Time{}
+	defer func() { r.held = held }()
 	for id, nodes := range without {
+		at := r.held[id]
 		if !all(live, nodes) {
+			at = r.Now()
+		}
+		if !at.IsZero() && r.Now().Sub(at) < mayReturn {
+			held[id] = at
 			continue
 		}
 		run, err := r.read(ctx, id)
@@ -331,7 +352,7 @@ func (r *Runs) interruptQueued(ctx context.Context, run *Run, why string) error 
 
 // Tend is what is done for the runs of all servers every few seconds, by each of
 // them: the runs of servers that are gone, and of keys that are.
-func (r *Runs) Tend(ctx context.Context, live []string) error {
+func (r *Runs) Tend(ctx context.Context, live Live) error {
 	if _, err := r.InterruptLost(ctx, live); err != nil {
 		return err
 	}
@@ -349,8 +370,8 @@ func (r *Runs) Look(ctx context.Context) error {
 	under := len(r.known)
 	r.mu.Unlock()
 	r.stir()
-	if under == 0 || !r.DB.Shared() {
+	if under == 0 {
 		return nil
 	}
-	return r.lookForCancels(ctx)
+	return r.lookAtOwn(ctx)
 }

@@ -38,6 +38,7 @@ const (
 	SignInRow       Use = "sign-in-row"
 	SetupCodeRow    Use = "setup-code-row"
 	AlertRow        Use = "alert-row"
+	DeviceRow       Use = "device-row"
 	Node            Use = "node"
 	Audit           Use = "audit"
 	AuditHead       Use = "audit-head"

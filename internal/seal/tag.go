@@ -27,6 +27,17 @@ func (r *Root) CheckTag(use Use, version uint32, tag []byte, fields ...[]byte) e
 	return nil
 }
 
+// EveryTag returns the tags of fields under all versions of the root key that are
+// held: for what is looked up by its tag, which an earlier version may have made.
+func (r *Root) EveryTag(use Use, fields ...[]byte) [][]byte {
+	ring := r.ring.Load()
+	all := make([][]byte, 0, len(ring.keys))
+	for version, key := range ring.keys {
+		all = append(all, key.tag(use, version, fields))
+	}
+	return all
+}
+
 func (k *rootKey) tag(use Use, version uint32, fields [][]byte) []byte {
 	return mac(k.subkey(use), newTuple(string(use)).word(version).all(fields))
 }

@@ -69,7 +69,8 @@ func (s *server) authenticate(ctx context.Context, c api.Credentials, from api.C
 // runAgent are the parts of the surface for the RunAgent SDKs.
 func (s *server) runAgent() runagent.Parts {
 	return runagent.Parts{
-		Now: time.Now, Accounts: s.accounts, Agents: s.agents, Runs: s.runs, Ready: s.ready, Stopping: s.draining.Load, Streams: &s.streams,
+		Now: time.Now, Accounts: s.accounts, Agents: s.agents, Runs: s.runs, Devices: s.devices, Ready: s.ready, Stopping: s.draining.Load, Streams: &s.streams,
+		VerificationURI: func() string { return s.url + "/device" },
 	}
 }
 

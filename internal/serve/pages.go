@@ -13,7 +13,7 @@ import (
 // pages are the parts of the pages for browsers.
 func (s *server) pages() dashboard.Parts {
 	p := dashboard.Parts{
-		URL: func() string { return s.url }, Now: time.Now, Accounts: s.accounts, Runs: s.runs, Stopping: s.draining.Load,
+		URL: func() string { return s.url }, Now: time.Now, Accounts: s.accounts, Runs: s.runs, Devices: s.devices, Stopping: s.draining.Load,
 		AgentName: func(ctx context.Context, who access.Caller, id string) (string, error) {
 			a, err := s.agents.Find(ctx, who, id)
 			if errors.Is(err, agent.ErrNotFound) {

@@ -95,6 +95,8 @@ func (s *server) rows() []rootkey.Rows {
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.signing.Reseal(ctx, n) }},
 		{Name: "API keys", Tables: []string{"api_keys", "api_key_secrets"},
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.keys.Reseal(ctx, n) }},
+		{Name: "device logins", Tables: []string{"device_logins"},
+			Reseal: func(ctx context.Context, n int) (int, error) { return s.devices.Reseal(ctx, n) }},
 		{Name: "alerts", Tables: []string{"alerts", "alert_deliveries"},
 			Reseal: func(ctx context.Context, n int) (int, error) { return s.alerts.Reseal(ctx, n) }},
 		{Name: "agents", Tables: []string{"agents"},

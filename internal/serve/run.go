@@ -93,15 +93,14 @@ func definition(a config.Agent) agent.Definition {
 
 // tendRuns takes care of the runs of servers that are gone.
 func (s *server) tendRuns(ctx context.Context) error {
-	nodes, err := s.fleet.Live(ctx)
-	if err != nil {
-		return err
-	}
-	live := make([]string, len(nodes))
-	for i, n := range nodes {
-		live[i] = n.ID
-	}
-	return s.runs.Tend(ctx, live)
+	return s.runs.Tend(ctx, func(ctx context.Context) ([]string, error) {
+		nodes, err := s.fleet.Live(ctx)
+		live := make([]string, len(nodes))
+		for i, n := range nodes {
+			live[i] = n.ID
+		}
+		return live, err
+	})
 }
 
 // purgeRuns removes what is older than the settings say.
@@ -135,6 +134,7 @@ func (s *server) work() {
 	l.every("lost runs", 5*time.Second, s.tendRuns)
 	l.every("purge of runs", time.Hour, s.purgeRuns)
 	l.every("purge of keys", time.Hour, whole(s.keys.Purge))
+	l.every("purge of device logins", time.Minute, whole(s.devices.Purge))
 	l.every("purge of auth tokens", time.Minute, whole(s.vault.Purge))
 	if s.tls != nil {
 		l.start("TLS certificate", s.tls.follow)

@@ -26,6 +26,7 @@ import (
 	"github.com/keyward/keyward/internal/audit"
 	"github.com/keyward/keyward/internal/config"
 	"github.com/keyward/keyward/internal/db"
+	"github.com/keyward/keyward/internal/device"
 	"github.com/keyward/keyward/internal/egress"
 	"github.com/keyward/keyward/internal/folder"
 	"github.com/keyward/keyward/internal/gate"
@@ -77,6 +78,7 @@ type server struct {
 	gate     *gate.Gate
 	runs     *run.Runs
 	runKeys  *runkey.Keys
+	devices  *device.Store
 
 	listener net.Listener
 	control  net.Listener
@@ -155,6 +157,7 @@ func (s *server) build(context.Context) error {
 	}
 	s.runKeys = s.newRunKeys()
 	s.runs.Waiting = s.waiting()
+	s.devices = s.newDevices()
 	return nil
 }
 

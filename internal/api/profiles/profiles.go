@@ -49,7 +49,10 @@ func Register(a *api.API, v *vault.Store, runs *run.Runs, runURL func(id string)
 		Method: http.MethodPost, Path: "/run_agent", Also: []string{"/api/run_agent"}, Name: "runAgent", Tag: tag, Security: api.KeyInBody, Action: access.StartRun, Loose: true,
 		Summary:     "Run an agent",
 		Description: "With run_async false it waits, and answers agent_output or error_message too.",
-		Errors:      []*fault.Fault{agent.ErrNotFound, access.ErrAgentNotAllowed, agent.ErrUnknownArgument, agent.ErrNotDeclared, vault.ErrNotFound, vault.ErrAgentChanged},
+		Errors: []*fault.Fault{
+			agent.ErrNotFound, access.ErrAgentNotAllowed, agent.ErrUnknownArgument, agent.ErrNotDeclared, vault.ErrNotFound, vault.ErrAgentChanged,
+			fault.ErrQuota, run.ErrReused, run.ErrNotFound,
+		},
 	}, s.run)
 }
 
@@ -127,6 +130,7 @@ type runRequest struct {
 }
 
 type runIn struct {
+	api.Idempotent
 	Body runRequest
 }
 
@@ -140,9 +144,13 @@ type Started struct {
 
 func (s *surface) run(ctx context.Context, who access.Caller, in *runIn) (Started, error) {
 	wait := in.Body.RunAsync != nil && !*in.Body.RunAsync
-	request := run.Request{AgentID: in.Body.AgentID, Parameters: in.Body.Parameters, Wait: wait}
+	request := run.Request{AgentID: in.Body.AgentID, Parameters: in.Body.Parameters, Wait: wait, IdempotencyKey: in.IdempotencyKey}
 	if in.Body.AuthToken != nil {
 		request.Token = seal.NewSecret(*in.Body.AuthToken)
+	}
+	var err error
+	if request.Fingerprint, err = in.Fingerprint(request.AgentID, request.Parameters, request.Token); err != nil {
+		return Started{}, err
 	}
 	r, err := s.runs.Start(ctx, who, request)
 	if err != nil {

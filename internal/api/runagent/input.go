@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/agent"
+	"github.com/keyward/keyward/internal/api"
 	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/run"
 	"github.com/keyward/keyward/internal/seal"
@@ -53,13 +54,9 @@ func (s *surface) request(ctx context.Context, who access.Caller, agentID string
 	if token != "" {
 		r.Token = seal.NewSecret(token)
 	}
-	if idempotencyKey != "" {
-		var err error
-		if r.Fingerprint, err = json.Marshal([]any{agentID, r.Parameters, token, call.AsyncExecution}, json.Deterministic(true)); err != nil {
-			return run.Request{}, err
-		}
-	}
-	return r, nil
+	var err error
+	r.Fingerprint, err = api.Idempotent{IdempotencyKey: idempotencyKey}.Fingerprint(agentID, r.Parameters, r.Token)
+	return r, err
 }
 
 // parameters gives the values without names those of the arguments that are

@@ -27,6 +27,7 @@ import (
 	"github.com/keyward/keyward/internal/account"
 	"github.com/keyward/keyward/internal/agent"
 	"github.com/keyward/keyward/internal/api"
+	"github.com/keyward/keyward/internal/device"
 	"github.com/keyward/keyward/internal/fault"
 	"github.com/keyward/keyward/internal/run"
 	"github.com/keyward/keyward/internal/vault"
@@ -43,10 +44,13 @@ type Parts struct {
 	Accounts *account.Store
 	Agents   *agent.Store
 	Runs     *run.Runs
+	Devices  *device.Store
 
 	Ready    func(ctx context.Context) error // why the server can't serve, or nil
 	Stopping func() bool                     // whether the server is about to stop
 	Streams  *sync.WaitGroup                 // of the WebSockets that are open
+
+	VerificationURI func() string // the page where the code of a device login is typed
 }
 
 // surface is the surface of one server.
@@ -63,11 +67,12 @@ func Register(a *api.API, parts Parts) {
 	s.registerAgents()
 	s.registerRuns()
 	s.registerStreams()
+	s.registerDevice()
 }
 
 // running are the failures of calls that start a run.
 var running = []*fault.Fault{
-	agent.ErrNotFound, access.ErrAgentNotAllowed, agent.ErrUnknownArgument, agent.ErrNotDeclared, vault.ErrNotFound, vault.ErrAgentChanged, run.ErrReused,
+	agent.ErrNotFound, access.ErrAgentNotAllowed, agent.ErrUnknownArgument, agent.ErrNotDeclared, vault.ErrNotFound, vault.ErrAgentChanged, run.ErrReused, run.ErrNotFound,
 }
 
 func path(rest string) string { return Prefix + rest }

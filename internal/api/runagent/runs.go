@@ -30,14 +30,9 @@ func (s *surface) registerRuns() {
 	}, s.execute)
 }
 
-// Idempotent is a request that is known again.
-type Idempotent struct {
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Within a day, the same key starts the same run"`
-}
-
 type runIn struct {
 	AgentPath
-	Idempotent
+	api.Idempotent
 	Body agentCall
 }
 
@@ -102,7 +97,7 @@ type agentExecution struct {
 type executeIn struct {
 	AgentPath
 	Tag string `path:"tag" minLength:"1" maxLength:"200"`
-	Idempotent
+	api.Idempotent
 	Body agentExecution
 }
 

@@ -20,7 +20,7 @@ const (
 	asking  = 30 * time.Second // that a client may take for saying what it wants
 	writing = time.Minute      // that it may take for what it is sent
 	silence = 20 * time.Second // the longest, or what is between might hang up
-	watched = 2 * time.Second  // how often it is asked whether the server stops
+	watched = 2 * time.Second  // how often it is asked whether the server stops, and the client may still watch
 
 	// gap is left before the last frame: one of the SDKs loses what comes in the
 	// same moment as that.
@@ -29,7 +29,6 @@ const (
 
 var (
 	errNoUpgrade = fault.ErrInvalidRequest.Say("This address speaks WebSocket (RFC 6455). Ask for an upgrade to it.")
-	errStopping  = fault.ErrUnavailable.Say("The server is stopping. Try again shortly.").Retry(5 * time.Second)
 	errGoesOn    = fault.ErrUnavailable.Say("The server is stopping. The run goes on without it; GET /v1/runs/ID tells how it goes.")
 )
 
@@ -48,17 +47,20 @@ func (s *surface) registerStreams() {
 func (s *surface) addStream(rest, name, summary, description string, w wire) {
 	op := api.Operation{
 		Method: http.MethodGet, Path: path(rest), Name: name, Tag: tag, Security: api.KeyInURL, Action: access.StartRun,
-		Summary: summary, Description: description, Errors: []*fault.Fault{fault.ErrUnavailable},
+		Summary: summary, Description: description, Errors: []*fault.Fault{fault.ErrUnavailable, api.ErrTooManyStreams},
 	}
 	s.api.Raw(op, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		who, err := s.api.Identify(rw, r, op)
-		if err == nil && s.Stopping() {
-			err = errStopping
-		}
 		if err != nil {
 			s.api.Fail(rw, r, err)
 			return
 		}
+		leave, err := s.api.Enter(who)
+		if err != nil {
+			s.api.Fail(rw, r, err)
+			return
+		}
+		defer leave()
 		conn, err := accept(rw, r)
 		if err != nil {
 			s.api.Fail(rw, r, err)
@@ -69,9 +71,11 @@ func (s *surface) addStream(rest, name, summary, description string, w wire) {
 		defer conn.CloseNow()
 		t := &stream{surface: s, wire: w, conn: conn, sent: time.Now()}
 		// The request's context is not to be used after an upgrade.
-		if err := t.serve(context.WithoutCancel(r.Context()), who, r); err != nil {
+		r = r.WithContext(context.WithoutCancel(r.Context()))
+		t.still = func() (access.Caller, error) { return s.api.IdentifyAgain(rw, r, op) }
+		if err := t.serve(r.Context(), r); err != nil {
 			f, _ := s.api.Report(rw, r, err)
-			t.end(context.WithoutCancel(r.Context()), f)
+			t.end(r.Context(), f)
 		}
 	}), api.Answer{Status: http.StatusSwitchingProtocols})
 }
@@ -119,6 +123,9 @@ type stream struct {
 	wire wire
 	conn *websocket.Conn
 	sent time.Time // when it was last sent anything
+
+	still   func() (access.Caller, error) // who it is by now, if he may still do this
+	checked time.Time                     // when that was asked
 }
 
 // errLeft says that the client has gone, or does not read what it is sent.
@@ -126,12 +133,18 @@ var errLeft = errors.New("runagent: the client has gone")
 
 // serve starts the run that the client asks for and tells it how it goes. It
 // returns an error that the client is to be told.
-func (t *stream) serve(ctx context.Context, who access.Caller, r *http.Request) error {
+func (t *stream) serve(ctx context.Context, r *http.Request) error {
 	call, err := t.read(ctx)
+	var who access.Caller
+	if err == nil {
+		// He may have taken his time.
+		who, err = t.still()
+		t.checked = time.Now()
+	}
 	if err == nil {
 		var started run.Run
 		if started, err = t.start(ctx, who, r.PathValue("id"), call, r.Header.Get("Idempotency-Key"), false); err == nil {
-			err = t.watch(ctx, who, started.ID)
+			err = t.watch(ctx, who, started)
 		}
 	}
 	if errors.Is(err, errLeft) {
@@ -152,9 +165,9 @@ func (t *stream) read(ctx context.Context) (agentCall, error) {
 }
 
 // watch tells the client what happens in a run, until it has ended.
-func (t *stream) watch(ctx context.Context, who access.Caller, runID string) error {
+func (t *stream) watch(ctx context.Context, who access.Caller, started run.Run) error {
 	ctx = t.conn.CloseRead(ctx) // it ends when the client goes
-	events, err := t.Runs.Events(ctx, who, runID, 0)
+	events, err := t.Runs.Events(ctx, who, started.ID, 0)
 	if err != nil {
 		return err
 	}
@@ -169,9 +182,10 @@ func (t *stream) watch(ctx context.Context, who access.Caller, runID string) err
 		case ctx.Err() != nil:
 			return errLeft
 		case errors.Is(err, errQuiet):
-			if err = t.idle(ctx, who, runID); err == nil {
-				continue
-			}
+			err = t.idle(ctx, who, started.ID)
+		}
+		if err == nil {
+			err = t.check(started.AgentID)
 		}
 		if err != nil {
 			return err
@@ -181,12 +195,25 @@ func (t *stream) watch(ctx context.Context, who access.Caller, runID string) err
 			parts++
 			err = t.sendData(ctx, e.Data)
 		case run.DoneEvent:
-			return t.finish(ctx, who, runID, parts == 0)
+			return t.finish(ctx, who, started.ID, parts == 0)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// check asks now and then whether the client may still watch a run of an agent.
+func (t *stream) check(agentID string) error {
+	if time.Since(t.checked) < watched {
+		return nil
+	}
+	who, err := t.still()
+	if err == nil {
+		err = who.MayUse(agentID)
+	}
+	t.checked = time.Now()
+	return err
 }
 
 // errQuiet says that nothing has happened.

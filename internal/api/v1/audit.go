@@ -28,7 +28,7 @@ func RegisterAudit(a *api.API, log *audit.Log) {
 type listAuditIn struct {
 	api.Cursored
 	Action      string      `query:"action" maxLength:"64" example:"key.create"`
-	SubjectKind string      `query:"subject_kind" enum:"account,organization,key,agent,auth_profile,run,server,sign_in"`
+	SubjectKind string      `query:"subject_kind" enum:"account,organization,key,agent,auth_profile,run,server,sign_in,device_login"`
 	SubjectID   string      `query:"subject_id" maxLength:"64"`
 	AccountID   string      `query:"account_id" maxLength:"64"`
 	KeyID       int64       `query:"key_id" minimum:"1" maximum:"9007199254740991"`

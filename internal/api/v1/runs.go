@@ -16,20 +16,27 @@ type runSurface struct {
 	runs *run.Runs
 }
 
+const runsTag = "Runs"
+
 // RegisterRuns adds the calls for runs to a.
 func RegisterRuns(a *api.API, runs *run.Runs) {
 	s := &runSurface{runs}
-	const tag = "Runs"
+	s.registerCalls(a)
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/runs", Name: "listRuns", Tag: tag, Security: api.KeyOrToken, Action: access.ReadRuns,
+		Method: http.MethodGet, Path: "/v1/runs", Name: "listRuns", Tag: runsTag, Security: api.KeyOrToken, Action: access.ReadRuns,
 		Summary: "List the organization's runs", Description: "Newest first, without their output. For a key with agent_ids, the runs of those agents.",
 		Errors: []*fault.Fault{access.ErrAgentNotAllowed},
 	}, s.list)
 	api.Register(a, api.Operation{
-		Method: http.MethodGet, Path: "/v1/runs/{id}", Name: "getRun", Tag: tag, Security: api.KeyOrToken, Action: access.ReadRuns,
+		Method: http.MethodGet, Path: "/v1/runs/{id}", Name: "getRun", Tag: runsTag, Security: api.KeyOrToken, Action: access.ReadRuns,
 		Summary: "Show a run",
 		Errors:  []*fault.Fault{run.ErrNotFound},
 	}, s.get)
+	api.Register(a, api.Operation{
+		Method: http.MethodPost, Path: "/v1/runs/{id}/cancel", Name: "cancelRun", Tag: runsTag, Security: api.KeyOrToken, Action: access.CancelRun,
+		Summary: "Cancel a run", Description: "One that waits ends at once, one that is under way as soon as its agent is stopped. On another server that takes about a second, and the run is answered as it is until then.",
+		Errors: []*fault.Fault{run.ErrNotFound, run.ErrEnded},
+	}, s.cancel)
 }
 
 func runJSON(r run.Run) client.Run {
@@ -58,11 +65,12 @@ func (s *runSurface) list(ctx context.Context, who access.Caller, in *listRunsIn
 	return convert(api.NewList(in.Cursored, found, func(r run.Run) []string { return []string{r.ID} }), runJSON), nil
 }
 
-type getRunIn struct {
+// RunPath is the run that a request names in its path.
+type RunPath struct {
 	ID string `path:"id" maxLength:"64"`
 }
 
-func (s *runSurface) get(ctx context.Context, who access.Caller, in *getRunIn) (client.Run, error) {
+func (s *runSurface) get(ctx context.Context, who access.Caller, in *RunPath) (client.Run, error) {
 	r, err := s.runs.Get(ctx, who, in.ID)
 	if err != nil {
 		return client.Run{}, err

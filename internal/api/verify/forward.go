@@ -109,7 +109,7 @@ func (s *surface) admit(w http.ResponseWriter, r *http.Request, deny *bool) erro
 	headers := a.RateHeaders(make([]string, 0, 20), s.gate.Now())
 	if err == nil {
 		headers = append(headers,
-			"X-Key-Id", strconv.FormatInt(a.KeyID, 10), "X-Key-Name", headerText(a.Name), "X-Organization-Id", a.OrganizationID,
+			"X-Key-Id", strconv.FormatInt(a.KeyID, 10), "X-Key-Name", headerText(a.Name()), "X-Organization-Id", a.OrganizationID,
 			"X-Account-Id", a.AccountID, "X-Key-Scopes", a.Scopes.Text())
 	}
 	api.Headers(headers).Set(w.Header())

@@ -165,8 +165,8 @@ func (s *surface) verify(ctx context.Context, who access.Caller, in *client.Veri
 	if a.KeyID == 0 {
 		return out, nil
 	}
-	out.KeyID, out.Name, out.Type, out.OrganizationID, out.AccountID = a.KeyID, a.Name, a.Type, a.OrganizationID, a.AccountID
-	out.ExternalID, out.Metadata, out.Scopes, out.AgentIDs = a.ExternalID, a.Metadata, a.Scopes.Names(), a.AgentIDs
+	out.KeyID, out.Name, out.Type, out.OrganizationID, out.AccountID = a.KeyID, a.Name(), a.Type, a.OrganizationID, a.AccountID
+	out.ExternalID, out.Metadata, out.Scopes, out.AgentIDs = a.ExternalID(), a.Metadata, a.Scopes.Names(), a.AgentIDs
 	out.ExpiresAt = client.NewTime(a.ExpiresAt)
 	if a.Counted && a.Limits.PerHour > 0 {
 		v := a.Verdict

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/keyward/keyward/bench/lab"
+)
+
+// start starts a server. A database is "" for SQLite in the folder.
+func (b *bench) start(program []string, folder, database string, more ...string) (*lab.Server, error) {
+	args := []string{"--addr", "127.0.0.1:0", "--data", folder, "--quotas-queued-runs", "unlimited", "--default-tier", "enterprise", "--log-level", "warn"}
+	if database != "" {
+		args = append(args, "--database", database)
+	}
+	return lab.Start(append(append(program, args...), more...)...)
+}
+
+// served starts a server with an owner, and stops it after use.
+func (b *bench) served(ctx context.Context, program []string, folder, database string, more []string, use func(*lab.Server, *owner) error) (err error) {
+	s, err := b.start(program, folder, database, more...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	o, err := signUp(ctx, s.Address, "http://"+b.agent.address()+"/run")
+	if err != nil {
+		return err
+	}
+	return use(s, o)
+}
+
+// profiles takes profiles of the server with one client and with many, with an
+// auth profile and without, and while runs that waited are taken up.
+func (b *bench) profiles(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.profile, 0o755); err != nil {
+		return err
+	}
+	program := func(prefix string) []string { return []string{self, lab.Profiled, prefix} }
+	for _, profile := range []bool{false, true} {
+		for _, clients := range []int{1, manyClients} {
+			prefix := filepath.Join(b.profile, fmt.Sprintf("runs-%d", clients))
+			if profile {
+				prefix += "-with-profile"
+			}
+			err := b.served(ctx, program(prefix), b.newFolder(), "", nil, func(s *lab.Server, o *owner) error {
+				m, err := warmed(s.Address, clients, b.each, o.request(profile, false), ranWell)
+				fmt.Printf("%s: %.0f runs a second with the profiler on, median %.2f ms\n", prefix, m.perSecond, m.median)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	prefix := filepath.Join(b.profile, "queue")
+	return b.served(ctx, program(prefix), b.newFolder(), "", nil, func(s *lab.Server, o *owner) error {
+		q, err := b.waitAndTakeUp(s, o, false)
+		fmt.Printf("%s: with the profiler on, %.0f runs a second queued, %.0f taken up\n", prefix, q.queued, q.done)
+		return err
+	})
+}
