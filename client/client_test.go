@@ -125,7 +125,7 @@ func TestWhatIsPrintedHasNoSecretInIt(t *testing.T) {
 		client.AuthToken{AuthToken: hidden}, client.RotateToken{AuthToken: hidden}, client.VerifyKey{Key: hidden},
 		client.CreateAccount{Password: hidden}, client.Registration{Password: hidden, SetupCode: hidden},
 		client.CreateAuthProfile{AuthData: data}, client.UpsertAuthProfile{AuthData: data, AuthToken: hidden}, client.UpsertedAuthProfile{AuthToken: hidden},
-		client.Guard{APIKey: hidden}, &client.Guard{APIKey: hidden},
+		client.RunInput{Parameters: data, AuthToken: hidden}, client.Guard{APIKey: hidden}, &client.Guard{APIKey: hidden},
 	} {
 		for _, v := range []any{v, wrapped(v), []any{v}} {
 			for _, form := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {

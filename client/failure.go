@@ -20,6 +20,7 @@ type failure struct {
 	cause  error
 	status int  // that something else answered with
 	unsent bool // it did not get as far as the server
+	broken bool // of a stream, which can be followed on from where it was
 }
 
 func (f *failure) Error() string { return f.text }

@@ -189,6 +189,19 @@ func (t Tokens) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.hidden()) }
 // LogValue is t without the tokens.
 func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.hidden()) }
 
+func (in RunInput) hidden() string {
+	type plain RunInput
+	in.Parameters = names(in.Parameters)
+	hide(&in.AuthToken)
+	return fmt.Sprintf("%+v", plain(in))
+}
+
+// Format prints in without its values and its token.
+func (in RunInput) Format(f fmt.State, _ rune) { fmt.Fprint(f, in.hidden()) }
+
+// LogValue is in without its values and its token.
+func (in RunInput) LogValue() slog.Value { return slog.StringValue(in.hidden()) }
+
 func (g Guard) hidden() string { return "{Server:" + g.Server + " APIKey:" + hiddenText + "}" }
 
 // Format prints g without the service's own key.

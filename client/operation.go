@@ -7,7 +7,6 @@ type operation struct {
 	id, method, path string
 
 	public bool // sent without credentials
-	known  bool // takes an Idempotency-Key, by which it is known again
 	waits  bool // lasts as long as a run
 }
 
@@ -24,7 +23,6 @@ func op(id, method, path string, is ...func(*operation)) *operation {
 }
 
 func public(o *operation) { o.public = true }
-func known(o *operation)  { o.known = true }
 func waits(o *operation)  { o.waits = true }
 
 var (
@@ -62,8 +60,13 @@ var (
 	deleteSession          = op("deleteSession", http.MethodDelete, "/v1/auth-profiles/{id}/session")
 	rotateAuthToken        = op("rotateAuthToken", http.MethodPost, "/v1/auth-profiles/token/rotate")
 
-	listRuns = op("listRuns", http.MethodGet, "/v1/runs")
-	getRun   = op("getRun", http.MethodGet, "/v1/runs/{id}")
+	invokeAgent  = op("invokeAgent", http.MethodPost, "/v1/agents/{id}/invoke", waits)
+	startRun     = op("startRun", http.MethodPost, "/v1/agents/{id}/runs")
+	streamAgent  = op("streamAgent", http.MethodPost, "/v1/agents/{id}/stream")
+	listRuns     = op("listRuns", http.MethodGet, "/v1/runs")
+	getRun       = op("getRun", http.MethodGet, "/v1/runs/{id}")
+	cancelRun    = op("cancelRun", http.MethodPost, "/v1/runs/{id}/cancel")
+	getRunEvents = op("getRunEvents", http.MethodGet, "/v1/runs/{id}/events")
 
 	listAudit = op("listAudit", http.MethodGet, "/v1/audit")
 
@@ -79,6 +82,9 @@ var (
 	listAccounts       = op("listAccounts", http.MethodGet, "/v1/accounts")
 	listOrganizations  = op("listOrganizations", http.MethodGet, "/v1/organizations")
 	changeOrganization = op("changeOrganization", http.MethodPatch, "/v1/organizations/{id}")
+
+	runAgentDeviceInitiate = op("runAgentDeviceInitiate", http.MethodPost, "/api/v1/auth/device/initiate", public)
+	runAgentDevicePoll     = op("runAgentDevicePoll", http.MethodGet, "/api/v1/auth/device/poll", public)
 
 	health = op("health", http.MethodGet, "/healthz", public)
 	ready  = op("ready", http.MethodGet, "/readyz", public)

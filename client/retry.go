@@ -21,17 +21,21 @@ func (c *Client) again(op *operation, r *http.Request, err error, n int) (time.D
 	if n >= c.retries || !worthwhile(err) || mayBeDone(err) && !repeatable(op, r) {
 		return 0, false
 	}
-	// All of the wait is by chance, so that those who were sent away together do
-	// not come back together; but nobody comes before he was told to.
-	wait := rand.N(min(longestWait, firstWait<<min(n, 10)))
+	wait := c.delay(n)
 	if e := (*Error)(nil); errors.As(err, &e) {
 		told := e.RetryAfter
 		if e.Code == string(ErrSignatureReplayed) {
 			told = 1 // the next second makes another signature
 		}
-		wait += time.Duration(told) * time.Second
+		wait += time.Duration(told) * time.Second // nobody comes before he was told to
 	}
 	return wait, wait <= c.longest
+}
+
+// delay is what is waited for after n tries. All of it is by chance, so that those
+// who were sent away together do not come back together.
+func (c *Client) delay(n int) time.Duration {
+	return rand.N(min(longestWait, firstWait<<min(n, 10)))
 }
 
 // worthwhile reports whether what ended in err may go well next time.

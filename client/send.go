@@ -193,7 +193,9 @@ func (c *Client) request(ctx context.Context, op *operation, q request, where st
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	r.Header.Set("Accept", "application/json")
+	if r.Header.Get("Accept") == "" {
+		r.Header.Set("Accept", "application/json")
+	}
 	r.Header.Set("User-Agent", c.userAgent)
 	if op.public {
 		return r, "", nil
@@ -276,6 +278,9 @@ func (c *Client) hide(text []byte) []byte {
 
 // unanswered is the failure of a request that got no whole answer.
 func (c *Client) unanswered(ctx context.Context, err error) error {
+	if silent := (*failure)(nil); errors.As(context.Cause(ctx), &silent) {
+		return silent
+	}
 	if inside := (*url.Error)(nil); errors.As(err, &inside) {
 		err = inside.Err // its text has the address once more
 	}
