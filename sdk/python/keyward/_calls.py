@@ -54,12 +54,14 @@ def _text(value: Any) -> str:
 def at(template: str, **parts: Union[str, int]) -> str:
     """Returns the path with its parts in it.
 
-    An empty one, or one that leads up, would make the path that of another call.
+    An empty one, or one that leads up, would make the path that of another call. It
+    is refused as the server refuses bad input.
     """
     for name, part in parts.items():
         text = str(part)
         if isinstance(part, bool) or not isinstance(part, (str, int)) or text in ("", ".", ".."):
-            raise ValueError(f"{name} is not an id")
+            reason = "must be an id"
+            raise errors.InvalidRequestError("INVALID_REQUEST", f"{name}: {reason}", status=400, details={"field": name, "reason": reason})
         template = template.replace("{" + name + "}", quote(text, safe=""))
     return template
 

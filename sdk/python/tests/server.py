@@ -54,6 +54,10 @@ class Server:
         else:
             raise AssertionError("the server does not start:\n" + "".join(self.log))
         late.cancel()
+        # Signatures of the second in which it started are refused: they may be of before.
+        began = int(time.time())
+        while int(time.time()) == began:
+            time.sleep(0.05)
         self._reader = threading.Thread(target=self.process.stdout.read, daemon=True)
         self._reader.start()
 

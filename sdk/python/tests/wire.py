@@ -38,7 +38,7 @@ class Listener:
         except OSError:
             pass
         finally:
-            connection.close()
+            end(connection)
 
     def serve(self, connection: socket.socket, number: int) -> None:
         raise NotImplementedError
@@ -50,10 +50,16 @@ class Listener:
         self.socket.close()
         with self._lock:
             for connection in self._open:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+                end(connection)
+
+
+def end(connection: socket.socket) -> None:
+    """Ends a connection, also while another thread reads it."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    connection.close()
 
 
 Reply = Union[bytes, Callable[[socket.socket], None]]
