@@ -163,7 +163,20 @@ func WithSignIn(t Tokens, keep func(Tokens) error) Option {
 		if t.RefreshToken == "" {
 			return errors.New("the refresh token is empty")
 		}
-		s.key, s.nobody, s.signedIn = secret{}, false, newSignIn(t, keep)
+		s.key, s.nobody, s.signedIn = secret{}, false, newSignIn(t, keeping(keep))
+		return nil
+	}
+}
+
+// WithSharedSignIn is [WithSignIn] for tokens that other programs renew as well:
+// renew looks first whether one has, and only else refreshes, with the others kept
+// out. A refresh token that comes a second time ends the sign-in.
+func WithSharedSignIn(t Tokens, renew Renewal) Option {
+	return func(s *settings) error {
+		if t.RefreshToken == "" {
+			return errors.New("the refresh token is empty")
+		}
+		s.key, s.nobody, s.signedIn = secret{}, false, newSignIn(t, renew)
 		return nil
 	}
 }

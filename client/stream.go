@@ -109,6 +109,8 @@ func (c *Client) follow(ctx context.Context, op *operation, q request, seen *int
 		switch {
 		case errors.Is(err, bufio.ErrTooLong):
 			return false, &failure{kind: ErrNotKeyward, text: fmt.Sprintf("keyward: %s tells an event of more than %d MiB", c.server, maxAnswer>>20)}
+		case errors.Is(err, errNoEvent):
+			return false, &failure{kind: ErrNotKeyward, text: fmt.Sprintf("keyward: %s tells an event that is no JSON", c.server)}
 		case err != nil:
 			f := &failure{kind: ErrUnreachable, cause: err, broken: true, text: fmt.Sprintf("keyward: the stream of %s broke off: %v", c.server, err)}
 			if silent := (*failure)(nil); errors.As(context.Cause(a.Request.Context()), &silent) {
@@ -158,6 +160,8 @@ func (l *living) Read(p []byte) (int, error) {
 	return n, err
 }
 
+var errNoEvent = errors.New("an event is no JSON")
+
 // reader reads server-sent events.
 type reader struct {
 	lines *bufio.Scanner
@@ -175,7 +179,7 @@ func (r *reader) next() (e Event, err error) {
 			}
 			e.Data = data
 			if !json.Valid(data) {
-				return Event{}, errors.New("an event is no JSON")
+				return Event{}, errNoEvent
 			}
 			return e, nil
 		}
