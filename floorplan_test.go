@@ -19,6 +19,9 @@ var floorplan = map[string]string{
 	// What users of Keyward import.
 	"client": "",
 
+	// Tests of the SDKs for other languages, which run there.
+	"sdk/typescript": "",
+
 	// Tests of the examples in it.
 	"deploy": "",
 
