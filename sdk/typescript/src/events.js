@@ -62,6 +62,7 @@ export class RunEvents {
         await connection.open(this.lastEventId);
         this.runId ??= connection.runId;
         for await (const event of connection.messages()) {
+          if (event.id <= (this.lastEventId ?? 0)) continue;
           n = 0;
           renewed = false;
           this.lastEventId = event.id;
@@ -87,7 +88,7 @@ export class RunEvents {
 }
 
 /** What a stream may end with while the run goes on. */
-const goesOn = new Set(["UNREACHABLE", "UNAVAILABLE", "INTERNAL_ERROR"]);
+const goesOn = new Set(["UNREACHABLE", "UNAVAILABLE"]);
 
 /** One connection that tells of a run. */
 class Connection {

@@ -326,6 +326,20 @@ test("an answer that takes too long is none", async (t) => {
   assert.equal((await client(late.url, { timeout: 50 }).runs.invoke("a")).result, 1);
 });
 
+test("a run that takes longer than fetch waits is asked for again, as the same run", async () => {
+  const keys = [];
+  const impatient = async (_, { headers }) => {
+    keys.push(headers["Idempotency-Key"]);
+    if (keys.length < 10) throw new TypeError("fetch failed", { cause: Object.assign(new Error("Headers Timeout Error"), { code: "UND_ERR_HEADERS_TIMEOUT" }) });
+    return new Response('{"result":1,"metadata":{}}', { headers: { "Content-Type": "application/json" } });
+  };
+  const keyward = client("https://a.example", { fetch: impatient, retries: 0 });
+  assert.equal((await keyward.runs.invoke("a")).result, 1);
+  assert.equal(new Set(keys).size, 1);
+  keys.length = 0;
+  await fails(keyward.keys.get(7), "UNREACHABLE");
+});
+
 test("a sign-in goes on when its access token has expired", async (t) => {
   let good = "access-1";
   let renewed = 0;

@@ -68,7 +68,7 @@ test("an event without an end is not held", () => {
 });
 
 test("a run that is started and watched goes on where its connection broke off, as the same run", async (t) => {
-  const server = await other(t, [cut, events(start, broken), html(502), events(chunk), events(done, open)]);
+  const server = await other(t, [cut, events(start, broken), html(502), events(start + chunk), events(done, open)]);
   const stream = client(server.url).runs.stream("a", { parameters: { x: 1 } });
   assert.equal(server.requests.length, 0);
   assert.deepEqual(await read(stream), seen);
@@ -89,6 +89,18 @@ test("a stream that ends with an error of the server goes on if the run may", as
     return true;
   });
   assert.equal(ended.requests.length, 1);
+});
+
+test("a stream outlives the access token that it was asked for with", async (t) => {
+  const expired = refusal(401, "EXPIRED_ACCESS_TOKEN");
+  const tokens = json(200, { accessToken: "access-2", refreshToken: "refresh-2", tokenType: "Bearer", expiresIn: 900 });
+  const server = await other(t, [events(start + 'event: error\ndata: {"code":"EXPIRED_ACCESS_TOKEN","message":"m","request_id":"r"}\n\n'), expired, tokens, events(chunk + done)]);
+  const keyward = new Keyward({ baseUrl: server.url, signIn: { accessToken: "access-1", refreshToken: "refresh-1" } });
+  assert.deepEqual(await read(keyward.runs.events("run")), seen);
+  assert.deepEqual(server.requests.map((r) => r.headers.authorization), ["Bearer access-1", "Bearer access-1", undefined, "Bearer access-2"]);
+
+  const ends = await other(t, [events(start + 'event: error\ndata: {"code":"EXPIRED_ACCESS_TOKEN","message":"m","request_id":"r"}\n\n'), expired]);
+  await fails(read(client(ends.url).runs.events("run")), "EXPIRED_ACCESS_TOKEN");
 });
 
 test("a run that failed is told, and is no error of the call", async (t) => {

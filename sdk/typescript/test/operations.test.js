@@ -10,10 +10,12 @@ import { start } from "./server.js";
 const leftOut = JSON.parse(await readFile(new URL("left-out.json", import.meta.url), "utf8"));
 
 let server;
+let codes;
 const documented = new Map();
 before(async () => {
   server = await start();
-  const { paths } = await (await fetch(`${server.url}/openapi.json`)).json();
+  const { paths, components } = await (await fetch(`${server.url}/openapi.json`)).json();
+  codes = new Set(Object.values(components.responses).flatMap((response) => response["x-error-codes"] ?? []));
   for (const [path, methods] of Object.entries(paths)) {
     for (const [method, operation] of Object.entries(methods)) {
       if (operation.operationId) documented.set(operation.operationId, { ...operation, path, method: method.toUpperCase() });
@@ -61,4 +63,16 @@ test("each operation has a method that calls it", async () => {
     const { method, path } = operations.get(id);
     assert.deepEqual(asked, [[method, path.replace("{id}", "7")]], id);
   }
+});
+
+test("each code of the server has its place in the types, and each in the types is one of the server's", async () => {
+  const types = await readFile(new URL("../types/index.d.ts", import.meta.url), "utf8");
+  const [, union] = /export type ErrorCode =\n(.*?)\(string & \{\}\)/s.exec(types);
+  const named = [...union.matchAll(/"([A-Z_]+)"/g)].map((m) => m[1]);
+  assert.equal(new Set(named).size, named.length);
+  assert.ok(codes.size > 30);
+  assert.deepEqual([...codes].filter((code) => !named.includes(code)), [], "codes without a place");
+  // The SDK's own, and those of requests that are no call at all.
+  const others = ["UNREACHABLE", "NOT_KEYWARD", "METHOD_NOT_ALLOWED", "MISDIRECTED_REQUEST", "ROUTE_NOT_FOUND"];
+  assert.deepEqual(named.filter((code) => !codes.has(code)), others, "codes that the server does not have");
 });

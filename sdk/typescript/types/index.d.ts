@@ -17,7 +17,7 @@ export interface KeywardOptions {
   accessToken?: string | null;
 
   /** What signing in gave, instead of an API key. When its access token expires the client gets new tokens by itself */
-  signIn?: wire.Tokens | null;
+  signIn?: Pick<wire.Tokens, "accessToken" | "refreshToken"> | null;
 
   /** Is given the new tokens of signIn, to keep them: the old ones are good no more. It is waited for, and its error is that of the call which needed them */
   onTokens?: (tokens: wire.Tokens) => unknown;
