@@ -43,7 +43,7 @@ func TestWhatIsNotKeywardIsToldApart(t *testing.T) {
 		"nothing, where something should": says(204, "", ""),
 		"an empty answer":                 says(200, "application/json", ""),
 		"a redirect": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "https://keys.example.com/"+someKey, 302)
+			http.Redirect(w, r, "https://keys.example.com/"+someKey, http.StatusFound)
 		},
 		"more than can be": long,
 	} {
