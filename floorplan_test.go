@@ -20,6 +20,7 @@ var floorplan = map[string]string{
 	"client": "",
 
 	// Tests of the SDKs for other languages, which run there.
+	"sdk/python":     "",
 	"sdk/typescript": "",
 
 	// Tests of the examples in it.
@@ -44,6 +45,10 @@ var floorplan = map[string]string{
 
 	"internal/mail/mailtest": "",
 
+	// Ground of the commands: what a person's machine is.
+	"internal/terminal": "",
+	"internal/home":     "",
+
 	// Nouns: ground alone.
 	"internal/account": "internal/access internal/db internal/fault internal/password internal/seal internal/throttle",
 	"internal/signing": "internal/access internal/db internal/seal",
@@ -63,6 +68,9 @@ var floorplan = map[string]string{
 	"internal/gate": "internal/access internal/account internal/apikey internal/db internal/fault internal/limit internal/metrics internal/seal internal/throttle internal/usage",
 	"internal/run":  "internal/access internal/agent internal/confine internal/db internal/egress internal/fault internal/quota internal/seal internal/webhook",
 
+	// Asks the nouns for the form of what it finds.
+	"internal/scan": "internal/apikey internal/seal",
+
 	// Faces: HTTP in, one call down, HTTP out.
 	"internal/api":          "client internal/access internal/fault internal/seal",
 	"internal/api/apitest":  "",
@@ -77,7 +85,7 @@ var floorplan = map[string]string{
 	"internal/serve": "*",
 	"keywardtest":    "client internal/serve internal/config",
 	"internal/demo":  "examples/invoices-agent examples/portal internal/config internal/serve",
-	"cmd/keyward":    "client internal/config internal/demo internal/folder internal/serve",
+	"cmd/keyward":    "client internal/config internal/demo internal/folder internal/home internal/scan internal/serve internal/terminal",
 }
 
 func TestArrowsRunAsDrawn(t *testing.T) {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Dict, List
 
 HERE = Path(__file__).resolve().parent / "keyward"
-FILES = ("client.py", "events.py", "nouns.py", "pages.py", "runagent.py")
+FILES = ("client.py", "events.py", "nouns.py", "pages.py", "runagent.py", "signin.py")
 
 _NAMES = {
     "StopAsyncIteration": "StopIteration",

@@ -5,7 +5,7 @@
     from keyward import Keyward
 
     with Keyward("https://keyward.example.com", api_key=key) as client:
-        print(client.agents.invoke("invoices", query="overdue").result)
+        print(client.runs.invoke("invoices", query="overdue").result)
 
 :class:`AsyncKeyward` is the same for asyncio, :class:`RunAgentClient` a client of one
 agent, and :class:`KeywardError` what all failures are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import uuid
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional, Tuple, Type, Union
@@ -13,7 +14,8 @@ from ._decode import Model, WrongShape, format_time
 from ._secret import Secret, hide
 from ._transport import Broken, Late
 
-_SAFE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+# Of what answers with a secret, as PUT does here, a second answer would not have it.
+_SAFE = frozenset({"GET", "HEAD", "DELETE"})
 
 
 @dataclass(repr=False)
@@ -70,11 +72,19 @@ def new_idempotency_key() -> str:
     return str(uuid.uuid4())
 
 
-def body_text(body: Any) -> Optional[Secret]:
+def body_text(body: Any, distinct: bool) -> Optional[Secret]:
+    """Returns the JSON that is sent, if distinct with white space after it that no other has.
+
+    A signature is taken once, and is made of the second in which it is made, so
+    without it the same call twice in a second would be refused.
+    """
     if body is None:
         return None
     # Escaped, so that what is no Unicode is the server's to refuse.
-    return Secret(json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii"))
+    text = json.dumps(body, allow_nan=False, separators=(",", ":"))
+    if distinct:
+        text += "".join(secrets.choice(" \t\n\r") for _ in range(64))
+    return Secret(text.encode("ascii"))
 
 
 def _is_json(headers: _http1.Headers) -> bool:
@@ -107,25 +117,25 @@ def parse(server: str, status: int, headers: _http1.Headers, body: bytes, kind: 
 
 def unexpected(server: str, status: int, why: str, request_id: str = "") -> errors.UnexpectedAnswerError:
     return errors.UnexpectedAnswerError(
-        "UNEXPECTED_ANSWER",
+        "NOT_KEYWARD",
         f"What {server} answered is not what this version of the package expects ({why}). Is it a Keyward server?",
         status=status,
         request_id=_printable(request_id),
     )
 
 
-def answer_error(server: str, status: int, headers: _http1.Headers, body: bytes, secrets: Tuple[Secret, ...]) -> errors.KeywardError:
+def answer_error(server: str, status: int, headers: _http1.Headers, body: bytes, hidden: Tuple[Secret, ...]) -> errors.KeywardError:
     """Returns the error that a failed answer is."""
     if 300 <= status < 400:
         return errors.UnexpectedAnswerError(
-            "REDIRECTED",
+            "NOT_KEYWARD",
             f"{server} sends elsewhere ({status}), which is not followed, since keys are for this server alone. Give its address as base_url.",
             status=status,
             request_id=_printable(headers.get("x-request-id")),
         )
     loaded: Any = None
     try:
-        loaded = _load(hide(body.decode("utf-8", "replace"), secrets).encode()) if _is_json(headers) else None
+        loaded = _load(hide(body.decode("utf-8", "replace"), hidden).encode()) if _is_json(headers) else None
     except WrongShape:
         pass
     told = loaded.get("error") if isinstance(loaded, dict) else None
@@ -147,10 +157,10 @@ def answer_error(server: str, status: int, headers: _http1.Headers, body: bytes,
     )
 
 
-def stream_error(data: Any, secrets: Tuple[Secret, ...]) -> errors.KeywardError:
+def stream_error(data: Any, hidden: Tuple[Secret, ...]) -> errors.KeywardError:
     """Returns the error with which a stream ends that can't go on."""
     told = data if isinstance(data, dict) else {}
-    code, message = hide(str(told.get("code", "UNEXPECTED_ANSWER")), secrets), hide(str(told.get("message", "The stream ended.")), secrets)
+    code, message = hide(str(told.get("code", "NOT_KEYWARD")), hidden), hide(str(told.get("message", "The stream ended.")), hidden)
     status = _STREAM_STATUS.get(code, 0)
     kind = errors.UnavailableError if code == "UNAVAILABLE" else errors.of(code, status)
     return kind(code, message, status=status, request_id=_printable(str(told.get("request_id", ""))))
@@ -178,19 +188,19 @@ _STREAM_STATUS = {
 
 def broken_error(server: str, broken: Broken) -> errors.ConnectionFailedError:
     what = "broke" if broken.sent else "failed"
-    found = errors.ConnectionFailedError("CONNECTION_FAILED", f"The connection to {server} {what}: {broken.why}. Is the server running there?")
-    found.sent = broken.sent
+    found = errors.ConnectionFailedError("UNREACHABLE", f"The connection to {server} {what}: {broken.why}. Is the server running there?")
+    found.sent, found.trusted = broken.sent, broken.trusted
     return found
 
 
 def late_error(server: str, late: Late) -> errors.RequestTimeoutError:
-    found = errors.RequestTimeoutError("TIMED_OUT", f"{server} did not answer in time. See timeout and connect_timeout.")
+    found = errors.RequestTimeoutError("UNREACHABLE", f"{server} did not answer in time. See timeout and connect_timeout.")
     found.sent = late.sent
     return found
 
 
 def too_large_error(server: str, status: int) -> errors.UnexpectedAnswerError:
-    return errors.UnexpectedAnswerError("ANSWER_TOO_LARGE", f"The answer of {server} is larger than max_answer_bytes.", status=status)
+    return errors.UnexpectedAnswerError("NOT_KEYWARD", f"The answer of {server} is larger than max_answer_bytes.", status=status)
 
 
 def _seconds(text: str) -> Optional[float]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, TypeVar
+from typing import Any, Callable, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# The methods of the synchronous client, by operationId.
-methods: Dict[str, str] = {}
 
 
 def operation(name: str) -> Callable[[F], F]:

@@ -34,12 +34,31 @@ def wait(error: KeywardError, attempt: int, repeatable: bool, most: float) -> Op
 
 def _may_repeat(error: KeywardError, repeatable: bool) -> bool:
     if isinstance(error, TransportError):
-        return repeatable or not error.sent
+        return error.trusted and (repeatable or not error.sent)
     if isinstance(error, UnexpectedAnswerError):
         return repeatable and error.status in (502, 503, 504)  # of something in front of the server
-    if error.status == 429:
-        return True
+    return not_done(error)
+
+
+def not_done(error: KeywardError) -> bool:
+    """Whether the server says that it did nothing, and may do it later."""
+    if isinstance(error, (TransportError, UnexpectedAnswerError)):
+        return False
     if error.status == 503:
-        # A server that names a time has not begun with it.
-        return repeatable or error.retry_after is not None
-    return repeatable and error.status in (500, 502)
+        return error.retry_after is not None
+    return error.status == 429 or error.code == "SIGNATURE_REPLAYED"
+
+
+def may_be_done(error: KeywardError) -> bool:
+    """Whether the server may have done what was asked, although it failed."""
+    return error.sent if isinstance(error, TransportError) else not not_done(error)
+
+
+_GONE = frozenset({"KEY_NOT_FOUND", "AGENT_NOT_FOUND", "AUTH_PROFILE_NOT_FOUND", "ALERT_NOT_FOUND"})
+
+
+def gone(method: str, path: str, error: KeywardError) -> bool:
+    """Whether the error says of a deletion, whose first answer was lost, that it is done."""
+    if method != "DELETE":
+        return False
+    return error.code in _GONE or (path == "/v1/keys/self" and error.code == "REVOKED_API_KEY")

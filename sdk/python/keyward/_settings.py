@@ -50,8 +50,8 @@ class Settings(NamedTuple):
     origin: Origin
     timeout: float
     connect_timeout: float
-    max_retries: int
-    max_retry_wait: float
+    retries: int
+    longest_wait: float
     max_answer_bytes: int
     proxy: Optional[Proxy]
     ssl_context: Optional[ssl.SSLContext]

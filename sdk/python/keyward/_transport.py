@@ -16,10 +16,11 @@ IDLE = 20.0
 class Broken(Exception):
     """There is no connection, or it broke. ``sent`` says whether the request may have arrived."""
 
-    def __init__(self, why: str, sent: bool) -> None:
+    def __init__(self, why: str, sent: bool, trusted: bool = True) -> None:
         super().__init__(why)
         self.why = why
         self.sent = sent
+        self.trusted = trusted  # its certificate is as good as it was asked for
 
 
 class Late(Exception):

@@ -129,24 +129,25 @@ class UnavailableError(ServerError):
 
 
 class TransportError(KeywardError):
-    """There was no answer. ``sent`` says whether the server may have got the request."""
+    """There was no answer (``UNREACHABLE``). ``sent`` says whether the server may have got the request."""
 
     sent = False
+    trusted = True
 
 
 class ConnectionFailedError(TransportError):
-    """The server can't be reached, or the connection broke (``CONNECTION_FAILED``)."""
+    """The server can't be reached, or the connection broke."""
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """There was no whole answer in time (``TIMED_OUT``)."""
+    """There was no whole answer in time."""
 
 
 class UnexpectedAnswerError(KeywardError):
     """What answered is no Keyward server that this package understands.
 
-    ``code`` is ``UNEXPECTED_ANSWER``; ``REDIRECTED`` if the answer leads elsewhere,
-    where no key is sent; ``ANSWER_TOO_LARGE`` if it is larger than allowed.
+    Its code is ``NOT_KEYWARD``: it is not JSON, leads elsewhere, where no key is sent,
+    or is larger than allowed.
     """
 
 

@@ -13,8 +13,6 @@ from typing import Any, Dict, List, Optional
 from ._decode import UNSET, Model, named, secret, secret_named
 
 __all__ = [
-    "APIKey",
-    "APIKeys",
     "Account",
     "Agent",
     "AgentHealth",
@@ -38,7 +36,6 @@ __all__ = [
     "Me",
     "Membership",
     "MembershipLimits",
-    "NewAPIKey",
     "Organization",
     "OrganizationLimits",
     "Pagination",
@@ -546,30 +543,6 @@ class Me(Account):
     """The account that is signed in."""
 
     organizations: List[Membership] = field(default_factory=list)
-
-
-@dataclass(frozen=True, repr=False)
-class APIKey(Model):
-    """A personal key, as ``/auth/api-keys`` shows it."""
-
-    id: int
-    nickname: str
-    created_at: datetime = named("createdAt")
-    updated_at: datetime = named("updatedAt")
-
-
-@dataclass(frozen=True, repr=False)
-class APIKeys(Model):
-    """The personal keys of an account."""
-
-    api_keys: List[APIKey] = named("apiKeys")
-
-
-@dataclass(frozen=True, repr=False)
-class NewAPIKey(APIKey):
-    """A personal key that was just made. ``key`` can't be had again."""
-
-    key: str = secret(default="")
 
 
 @dataclass(frozen=True, repr=False)

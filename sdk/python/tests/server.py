@@ -29,6 +29,7 @@ class Server:
         self.folder = tempfile.mkdtemp(prefix="keyward-python-")
         environ = {"PATH": os.environ.get("PATH", ""), "HOME": self.folder, "KEYWARD_DEFAULT_TIER": "enterprise"}
         self.log: List[str] = []
+        self._operator: Optional[keyward.Keyward] = None
         self.process = subprocess.Popen(
             [program, "serve", "--addr", "127.0.0.1:0", "--data", self.folder + "/data", *arguments],
             cwd=self.folder,
@@ -61,7 +62,19 @@ class Server:
         self._reader = threading.Thread(target=self.process.stdout.read, daemon=True)
         self._reader.start()
 
+    def operator(self) -> keyward.Keyward:
+        """Returns the operator's client: signing up by oneself is limited."""
+        if self._operator is None:
+            nobody = keyward.Keyward(self.url)
+            nobody.auth.register("Operator", "operator@example.com", "long enough for it", setup_code=self.said["setup code"])
+            tokens = nobody.auth.sign_in("operator@example.com", "long enough for it")
+            self._operator = nobody.with_credential(sign_in=tokens)
+            self._nobody = nobody
+        return self._operator
+
     def stop(self) -> None:
+        if self._operator is not None:
+            self._nobody.close()
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -89,27 +102,29 @@ def program() -> str:
     return folder + "/keyward"
 
 
-_started: Optional[Server] = None
+_started: Dict[str, Server] = {}
 
 
-def server() -> Server:
-    """Returns the server that all tests share, which has the agents of the behaviour scripts."""
-    global _started
-    if _started is None:
-        _started = Server(program(), ["--config", str(ROOT / "sdk" / "behaviour" / "keyward.yaml")])
-    return _started
+def server(name: str = "") -> Server:
+    """Returns the server of a name, which is started once. It has the agents of the behaviour scripts."""
+    if name not in _started:
+        _started[name] = Server(program(), ["--config", str(ROOT / "sdk" / "behaviour" / "keyward.yaml")])
+    return _started[name]
 
 
 class Person:
     """An account with a sign-in and a personal key."""
 
-    def __init__(self, at: Server) -> None:
+    def __init__(self, at: Server, signs_up: bool = False) -> None:
         self.server = at.url
         self.unique = uuid.uuid4().hex[:12]
         self.email = f"p-{self.unique}@example.com"
         self.password = "long enough " + self.unique
         with keyward.Keyward(at.url) as nobody:
-            nobody.auth.register("Jane", self.email, self.password)
+            if signs_up:
+                nobody.auth.register("Jane", self.email, self.password)
+            else:
+                at.operator().accounts.create("Jane", self.email, self.password)
             self.tokens = nobody.auth.sign_in(self.email, self.password)
             with nobody.with_credential(access_token=self.tokens.access_token) as signed_in:
                 self.key = signed_in.keys.create("owner").key

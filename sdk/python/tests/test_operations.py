@@ -13,6 +13,9 @@ from .server import ROOT
 
 # What is not offered, and why.
 LEFT_OUT = {
+    "createAPIKey": "createKey makes the same keys",
+    "deleteAPIKey": "revokeKey ends the same keys",
+    "listAPIKeys": "listKeys has the same keys",
     "getDocument": "the document itself, for tools",
     "jwks": "for libraries that verify access tokens, which ask for it by its address",
     "signInAtAuthLogin": "the same as signIn",
@@ -26,12 +29,12 @@ RUNAGENT = re.compile(r"runAgent([A-Z]\w*)?\Z")
 def offered(client: object) -> Dict[str, str]:
     """Returns the methods of a client by the operations that they are."""
     found: Dict[str, str] = {}
-    for noun, part in vars(client).items():
+    for noun, part in [("", client), *vars(client).items()]:
         for name, method in inspect.getmembers(part, inspect.ismethod):
             operation = getattr(method, "__operation__", None)
             if operation is not None:
                 assert operation not in found, operation
-                found[operation] = f"{noun}.{name}"
+                found[operation] = f"{noun}.{name}".lstrip(".")
     return found
 
 

@@ -61,7 +61,7 @@ class Secrets(TestCase):
             ):
                 with Script(answer) as there:
                     client = face.client(there.url, api_key=CANARY, signing_secret=SECRET, timeout=5)
-                    for call in (client.keys.get_own, lambda: client.agents.invoke("a"), lambda: client.runs.wait("r"), lambda: client.keys.create("x")):
+                    for call in (client.keys.get_self, lambda: client.runs.invoke("a"), lambda: client.runs.wait("r"), lambda: client.keys.create("x")):
                         with self.subTest(answer=answer), self.assertRaises(keyward.KeywardError) as told:
                             face(call())
                         self.nowhere(shown(told.exception))
@@ -79,7 +79,7 @@ class Secrets(TestCase):
                 face.client("http://10.0.0.1")
             self.nowhere(shown(told.exception))
         client = face.client("http://127.0.0.1:9", api_key=CANARY)
-        for call in (lambda: client.keys.get(""), lambda: client.agents.invoke("a", {"x": float("nan")}), lambda: client.agents.invoke("a", {"x": object()})):
+        for call in (lambda: client.keys.get(""), lambda: client.runs.invoke("a", {"x": float("nan")}), lambda: client.runs.invoke("a", {"x": object()})):
             with self.assertRaises((ValueError, TypeError, keyward.KeywardError)) as other:
                 face(call())
             self.nowhere(shown(other.exception))

@@ -51,7 +51,7 @@ class Requests(TestCase):
     @each
     def test_calls_for_nobody_carry_no_key(self, face: Face) -> None:
         with Script(READY) as there:
-            face(face.client(there.url, api_key=CANARY).server.ready())
+            face(face.client(there.url, api_key=CANARY).ready())
             self.assertNotIn(b"canary", there.requests[0])
 
     @each
@@ -59,7 +59,7 @@ class Requests(TestCase):
         with Script(READY) as there:
             client = face.client(there.url)
             for _ in range(5):
-                face(client.server.ready())
+                face(client.ready())
             self.assertEqual((there.connections, len(there.requests)), (1, 5))
 
     @each
@@ -68,9 +68,9 @@ class Requests(TestCase):
             connection.sendall(READY)
 
         with Script(close_after) as there:
-            client = face.client(there.url, max_retries=0)
+            client = face.client(there.url, retries=0)
             for _ in range(3):
-                face(client.server.ready())
+                face(client.ready())
                 time.sleep(0.05)
                 face(_turn() if face.asynchronous else None)
             self.assertEqual(there.connections, 3)
@@ -84,7 +84,7 @@ class Requests(TestCase):
         with Script(twice, READY) as there:
             client = face.client(there.url)
             for _ in range(2):
-                self.assertEqual(face(client.server.ready()).status, "ready")
+                self.assertEqual(face(client.ready()).status, "ready")
             self.assertEqual(there.connections, 2)
 
 
@@ -108,7 +108,7 @@ class Answers(TestCase):
                     time.sleep(0.0005)
 
             with Script(piecemeal) as there:
-                self.assertEqual(face(face.client(there.url).server.ready()).status, "ready")
+                self.assertEqual(face(face.client(there.url).ready()).status, "ready")
 
     @each
     def test_no_redirect_is_followed_and_no_key_sent_elsewhere(self, face: Face) -> None:
@@ -116,7 +116,7 @@ class Answers(TestCase):
             with Script(READY) as elsewhere:
                 with Script(reply(status, {}, f"Location: {elsewhere.url}/v1/keys/self")) as there:
                     client = face.client(there.url, api_key=CANARY)
-                    error = self.fails("REDIRECTED", lambda: face(client.keys.get_own()))
+                    error = self.fails("NOT_KEYWARD", lambda: face(client.keys.get_self()))
                     self.assertIsInstance(error, keyward.UnexpectedAnswerError)
                     self.assertEqual((error.status, len(there.requests), elsewhere.connections), (status, 1, 0))
 
@@ -137,7 +137,7 @@ class Answers(TestCase):
             reply(204, b""),
         ):
             with Script(answer) as there:
-                error = self.fails("UNEXPECTED_ANSWER", lambda: face(face.client(there.url).server.ready()))
+                error = self.fails("NOT_KEYWARD", lambda: face(face.client(there.url).ready()))
                 self.assertIn(there.url, error.message)
 
     @each
@@ -166,7 +166,7 @@ class Answers(TestCase):
                 end(connection)
 
             with self.subTest(answer=answer[:60]), Script(answers) as there:
-                error = self.fails("CONNECTION_FAILED", lambda: face(face.client(there.url, max_retries=0).server.ready()))
+                error = self.fails("UNREACHABLE", lambda: face(face.client(there.url, retries=0).ready()))
                 self.assertTrue(error.sent)
 
     @each
@@ -179,7 +179,7 @@ class Answers(TestCase):
         for answer in (endless, reply(200, b" " * 70000), reply(404, b" " * 70000)):
             with Script(answer) as there:
                 client = face.client(there.url, max_answer_bytes=65536)
-                self.fails("ANSWER_TOO_LARGE", lambda: face(client.server.ready()))
+                self.fails("NOT_KEYWARD", lambda: face(client.ready()))
 
     @each
     def test_an_answer_that_drips_is_late(self, face: Face) -> None:
@@ -194,8 +194,8 @@ class Answers(TestCase):
         for answer in (drip, silent):
             with Script(answer) as there:
                 began = time.monotonic()
-                client = face.client(there.url, timeout=0.4, max_retries=0)
-                error = self.fails("TIMED_OUT", lambda: face(client.server.ready()))
+                client = face.client(there.url, timeout=0.4, retries=0)
+                error = self.fails("UNREACHABLE", lambda: face(client.ready()))
                 self.assertIsInstance(error, TimeoutError)
                 self.assertTrue(0.3 < time.monotonic() - began < 2)
 
@@ -204,8 +204,8 @@ class Answers(TestCase):
         free = socket.create_server(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        client = face.client(f"http://127.0.0.1:{port}", max_retries=1)
-        error = self.fails("CONNECTION_FAILED", lambda: face(client.keys.create("x")))
+        client = face.client(f"http://127.0.0.1:{port}", retries=1)
+        error = self.fails("UNREACHABLE", lambda: face(client.keys.create("x")))
         self.assertIsInstance(error, keyward.TransportError)
         self.assertFalse(error.sent)
         self.assertIn(f"127.0.0.1:{port}", str(error))
@@ -232,7 +232,7 @@ class Repeating(TestCase):
             end(connection)
 
         def read(client: Any) -> Any:
-            return client.keys.get_own()
+            return client.keys.get_self()
 
         def remove(client: Any) -> Any:
             return client.keys.revoke(1)
@@ -241,22 +241,23 @@ class Repeating(TestCase):
             return client.keys.create("x")
 
         def invoke(client: Any) -> Any:
-            return client.agents.invoke("a")
+            return client.runs.invoke("a")
 
         busy = failure(503, "UNAVAILABLE", "Retry-After: 0", retry_after=0)
         for answer, call, want in (
-            (breaks, read, 3),
-            (breaks, remove, 3),
-            (breaks, invoke, 3),
+            (breaks, read, 4),
+            (breaks, remove, 4),
+            (breaks, invoke, 4),
             (breaks, make, 1),
-            (failure(500, "INTERNAL_ERROR"), read, 3),
+            (failure(500, "INTERNAL_ERROR"), read, 1),
             (failure(500, "INTERNAL_ERROR"), make, 1),
-            (reply(502, b"<html>"), read, 3),
+            (reply(502, b"<html>"), read, 4),
             (reply(502, b"<html>"), make, 1),
-            (busy, make, 3),
+            (busy, make, 4),
             (failure(503, "UNAVAILABLE"), make, 1),
-            (failure(503, "UNAVAILABLE"), read, 3),
-            (failure(429, "RATE_LIMITED", retry_after=0), make, 3),
+            (failure(503, "UNAVAILABLE"), read, 1),
+            (failure(401, "SIGNATURE_REPLAYED"), make, 4),
+            (failure(429, "RATE_LIMITED", retry_after=0), make, 4),
             (failure(429, "RATE_LIMITED", retry_after=3600), read, 1),
             (failure(401, "INVALID_API_KEY"), read, 1),
             (failure(404, "KEY_NOT_FOUND"), read, 1),
@@ -266,14 +267,22 @@ class Repeating(TestCase):
         ):
             with self.subTest(answer=answer if isinstance(answer, bytes) else "broken", call=call.__name__):
                 self.assertEqual(self.tries(face, call, answer), want)
-        self.assertEqual(self.tries(face, read, breaks, max_retries=0), 1)
+        self.assertEqual(self.tries(face, read, breaks, retries=0), 1)
         self.assertEqual(self.tries(face, read, breaks, reply(204, b"")), 2)
+
+    @each
+    def test_a_deletion_whose_answer_was_lost_is_done(self, face: Face) -> None:
+        for call, code in ((lambda c: c.agents.delete("a"), "AGENT_NOT_FOUND"), (lambda c: c.keys.revoke_self(), "REVOKED_API_KEY")):
+            with Script(end, failure(404, code)) as there:
+                self.assertIsNone(face(call(face.client(there.url))))
+            with Script(failure(404, code)) as there:
+                self.fails(code, lambda: face(call(face.client(there.url))))
 
     @each
     def test_an_invocation_is_repeated_under_the_same_key(self, face: Face) -> None:
         done = reply(200, {"result": 1, "metadata": {"run_id": "r", "execution_time": 0.5, "request_id": "q"}})
         with Script(end, done) as there:
-            self.assertEqual(face(face.client(there.url).agents.invoke("a")).result, 1)
+            self.assertEqual(face(face.client(there.url).runs.invoke("a")).result, 1)
             keys = [line for r in there.requests for line in r.split(b"\r\n") if line.startswith(b"Idempotency-Key: ")]
             self.assertEqual((len(keys), len(set(keys)), len(keys[0])), (2, 1, 17 + 36))
 
@@ -281,16 +290,18 @@ class Repeating(TestCase):
     def test_the_time_that_a_server_names_is_waited_for(self, face: Face) -> None:
         with Script(failure(429, "RATE_LIMITED", "Retry-After: 1"), READY) as there:
             began = time.monotonic()
-            face(face.client(there.url).server.ready())
+            face(face.client(there.url).ready())
             self.assertTrue(1 <= time.monotonic() - began < 1.9)
 
     @each
     def test_a_repeated_request_is_signed_anew(self, face: Face) -> None:
-        with Script(failure(503, "UNAVAILABLE", retry_after=0), failure(503, "UNAVAILABLE", retry_after=0), failure(409, "X")) as there:
+        with Script(failure(503, "UNAVAILABLE", retry_after=0), failure(503, "UNAVAILABLE", retry_after=0), failure(409, "X"), failure(409, "X")) as there:
             client = face.client(there.url, api_key=CANARY, signing_secret="rs_secret")
             self.fails("X", lambda: face(client.keys.create("x")))
             signatures = {line for r in there.requests for line in r.split(b"\r\n") if line.startswith(b"X-Signature")}
             self.assertEqual((len(there.requests), len(signatures)), (3, 3))
+            self.fails("X", lambda: face(client.keys.create("x")))
+            self.assertEqual({json.dumps(json.loads(r.partition(b"\r\n\r\n")[2])) for r in there.requests}, {'{"name": "x"}'})
 
     def test_pauses_grow_and_differ(self) -> None:
         for attempt, most in ((0, 0.01), (3, 0.08), (60, 8)):
@@ -303,7 +314,7 @@ class Lists(TestCase):
     def test_a_list_that_leads_in_a_circle_ends(self, face: Face) -> None:
         page = reply(200, {"data": [], "pagination": {"limit": 1, "next_cursor": "again"}})
         with Script(page) as there:
-            self.fails("UNEXPECTED_ANSWER", lambda: face.all(face.client(there.url).runs.list()))
+            self.fails("NOT_KEYWARD", lambda: face.all(face.client(there.url).runs.list()))
             self.assertEqual(len(there.requests), 2)
 
 
@@ -329,7 +340,7 @@ class Streams(TestCase):
             failure(503, "UNAVAILABLE", "Connection: close", retry_after=0),
             self.stream(self.event(3, "chunk"), self.event(4, "done", self.done)),
         ) as there:
-            events = face.all(face.client(there.url).agents.stream("a"))
+            events = face.all(face.client(there.url).runs.stream("a"))
             self.assertEqual([e.id for e in events], [1, 2, 3, 4])
             lines = [r.split(b"\r\n") for r in there.requests]
             self.assertEqual([r[0] for r in lines], [b"POST /v1/agents/a/stream HTTP/1.1"] + [b"GET /v1/runs/r1/events HTTP/1.1"] * 3)
@@ -338,7 +349,7 @@ class Streams(TestCase):
     @each
     def test_a_stream_that_gets_nowhere_gives_up(self, face: Face) -> None:
         with Script(self.stream()) as there:
-            self.fails("CONNECTION_FAILED", lambda: face.all(face.client(there.url, max_retries=1).runs.events("r1")))
+            self.fails("UNREACHABLE", lambda: face.all(face.client(there.url, retries=1).runs.events("r1")))
             self.assertEqual(len(there.requests), 3)
 
     @each
@@ -358,7 +369,7 @@ class Streams(TestCase):
             self.stream("id: -1\nevent: start\ndata: 1\n\n"),
         ):
             with Script(answer) as there:
-                self.fails("UNEXPECTED_ANSWER", lambda: face.all(face.client(there.url).runs.events("r1")))
+                self.fails("NOT_KEYWARD", lambda: face.all(face.client(there.url).runs.events("r1")))
 
 
 class Parsers(unittest.TestCase):
@@ -405,7 +416,7 @@ class Proxies(TestCase):
             held = dict(os.environ)
             os.environ.update(http_proxy=proxy.url, HTTP_PROXY=proxy.url, https_proxy=proxy.url, ALL_PROXY=proxy.url)
             try:
-                face(face.client(there.url).server.ready())
+                face(face.client(there.url).ready())
             finally:
                 os.environ.clear()
                 os.environ.update(held)
@@ -415,13 +426,13 @@ class Proxies(TestCase):
     def test_a_proxy_that_was_asked_for_connects(self, face: Face) -> None:
         with Script(READY) as there, Proxy() as proxy:
             client = face.client(there.url, proxy=f"http://user:pa%20ss@127.0.0.1:{proxy.port}", api_key=CANARY)
-            self.assertEqual(face(client.server.ready()).status, "ready")
+            self.assertEqual(face(client.ready()).status, "ready")
             self.assertEqual(proxy.requests[0].split(b"\r\n")[0], b"CONNECT 127.0.0.1:%d HTTP/1.1" % there.port)
             self.assertIn(b"Proxy-Authorization: Basic dXNlcjpwYSBzcw==", proxy.requests[0])
             self.assertNotIn(b"canary", proxy.requests[0])
         with Script(reply(407, {})) as proxy:
-            client = face.client("https://keyward.example.com", proxy=proxy.url, max_retries=0)
-            self.assertIn("407", self.fails("CONNECTION_FAILED", lambda: face(client.server.ready())).message)
+            client = face.client("https://keyward.example.com", proxy=proxy.url, retries=0)
+            self.assertIn("407", self.fails("UNREACHABLE", lambda: face(client.ready())).message)
 
 
 class Proxy(Script):
@@ -468,20 +479,20 @@ class TLS(TestCase):
     @each
     def test_certificates_are_checked(self, face: Face) -> None:
         with self.serve() as there:
-            client = face.client(there.url, api_key=CANARY, max_retries=0)
-            error = self.fails("CONNECTION_FAILED", lambda: face(client.server.ready()))
+            client = face.client(there.url, api_key=CANARY, retries=0)
+            error = self.fails("UNREACHABLE", lambda: face(client.ready()))
             self.assertIn("certificate", error.message)
-            self.assertEqual(face(face.client(there.url, ssl_context=self.trusting()).server.ready()).status, "ready")
+            self.assertEqual(face(face.client(there.url, ssl_context=self.trusting()).ready()).status, "ready")
         with self.serve("other") as there:
-            client = face.client(there.url, ssl_context=self.trusting(), max_retries=0)
-            self.assertIn("certificate", self.fails("CONNECTION_FAILED", lambda: face(client.server.ready())).message)
+            client = face.client(there.url, ssl_context=self.trusting(), retries=0)
+            self.assertIn("certificate", self.fails("UNREACHABLE", lambda: face(client.ready())).message)
 
     @each
     def test_through_a_proxy_too(self, face: Face) -> None:
         with self.serve() as there, Proxy() as proxy:
             client = face.client(there.url, ssl_context=self.trusting(), proxy=proxy.url, api_key=CANARY)
             for _ in range(2):
-                self.assertEqual(face(client.server.ready()).status, "ready")
+                self.assertEqual(face(client.ready()).status, "ready")
             self.assertEqual((proxy.connections, there.connections), (1, 1))
 
     def test_checks_can_not_be_switched_off(self) -> None:

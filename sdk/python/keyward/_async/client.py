@@ -6,14 +6,16 @@ import os
 import ssl
 import sys
 import time
-from typing import Dict, Optional, Type, TypeVar
+from typing import Any, Callable, Dict, Optional, Type, TypeVar
 
 from .. import _http1, _retry, _settings
 from .._calls import Call, answer_error, body_text, broken_error, late_error, parse, too_large_error
+from .._operations import operation
 from .._secret import Secret
 from .._transport import Broken, Late, TooLarge
 from .._version import __version__
 from ..errors import KeywardError
+from ..models import Status, Tokens
 from ..signing import Signer
 from .nouns import (
     AsyncAccounts,
@@ -26,8 +28,8 @@ from .nouns import (
     AsyncKeyUsages,
     AsyncOrganizations,
     AsyncRuns,
-    AsyncServer,
 )
+from .signin import AsyncSignIn
 from .transport import AsyncExchange, AsyncTransport, sleep
 
 T = TypeVar("T")
@@ -37,14 +39,15 @@ class AsyncKeyward:
     """A client of a Keyward server.
 
     ``base_url`` is the server's address, or else that in ``KEYWARD_SERVER``, or else
-    ``http://127.0.0.1:8080``. The credential is ``api_key`` or ``access_token``, or
-    else the key in ``KEYWARD_API_KEY`` or ``RUNAGENT_API_KEY``. With a
-    ``signing_secret`` every request is signed.
+    ``http://127.0.0.1:8080``. The credential is ``api_key``, ``access_token`` or
+    ``sign_in``, or else the key in ``KEYWARD_API_KEY`` or ``RUNAGENT_API_KEY``. With a
+    ``signing_secret`` every request is signed. The tokens of a ``sign_in`` are renewed
+    when they expire, and ``on_tokens`` is told the new ones, since the old are spent.
 
     ``timeout`` is for how many seconds an answer is waited for, and
     ``connect_timeout`` a connection. What is safe to repeat is repeated up to
-    ``max_retries`` times, after the time that the server says, unless that is more
-    than ``max_retry_wait`` seconds. An answer may have ``max_answer_bytes``.
+    ``retries`` times, after the time that the server says, unless that is more
+    than ``longest_wait`` seconds. An answer may have ``max_answer_bytes``.
 
     ``http://`` is for this machine alone unless ``allow_http`` says otherwise. No
     proxy is used but ``proxy``, and certificates are always checked, by
@@ -63,36 +66,52 @@ class AsyncKeyward:
         *,
         api_key: Optional[str] = None,
         access_token: Optional[str] = None,
+        sign_in: Optional[Tokens] = None,
+        on_tokens: Optional[Callable[[Tokens], Any]] = None,
         signing_secret: Optional[str] = None,
-        timeout: float = 60.0,
+        timeout: float = 30.0,
         connect_timeout: float = 10.0,
-        max_retries: int = 2,
-        max_retry_wait: float = 30.0,
+        retries: int = 3,
+        longest_wait: float = 30.0,
         max_answer_bytes: int = 64 << 20,
         allow_http: bool = False,
         proxy: Optional[str] = None,
         ssl_context: Optional[ssl.SSLContext] = None,
     ) -> None:
-        if api_key is None and access_token is None:
+        if api_key is None and access_token is None and sign_in is None:
             api_key = _settings.key_of_environment(os.environ)
-        elif api_key is not None and access_token is not None:
-            raise ValueError("give api_key or access_token, not both")
-        self._credential = _settings.credential("access_token" if access_token is not None else "api_key", access_token if access_token is not None else api_key)
-        self._signing_secret = _settings.credential("signing_secret", signing_secret)
+        self._identify(api_key, access_token, sign_in, on_tokens, signing_secret)
         origin = _settings.origin(base_url, allow_http)
-        if max_retries < 0:
-            raise ValueError("max_retries must not be below 0")
+        if retries < 0:
+            raise ValueError("retries must not be below 0")
         settings = _settings.Settings(
             origin=origin,
             timeout=_settings.positive("timeout", timeout),
             connect_timeout=_settings.positive("connect_timeout", connect_timeout),
-            max_retries=max_retries,
-            max_retry_wait=max_retry_wait,
+            retries=retries,
+            longest_wait=longest_wait,
             max_answer_bytes=max_answer_bytes,
             proxy=_settings.proxy_of(proxy),
             ssl_context=_settings.tls(ssl_context, origin.secure),
         )
         self._start(settings, AsyncTransport(settings))
+
+    def _identify(
+        self,
+        api_key: Optional[str],
+        access_token: Optional[str],
+        sign_in: Optional[Tokens],
+        on_tokens: Optional[Callable[[Tokens], Any]],
+        signing_secret: Optional[str],
+    ) -> None:
+        if sum(given is not None for given in (api_key, access_token, sign_in)) > 1:
+            raise ValueError("give one of api_key, access_token and sign_in")
+        if access_token is not None:
+            self._credential = _settings.credential("access_token", access_token)
+        else:
+            self._credential = _settings.credential("api_key", api_key)
+        self._sign_in = AsyncSignIn(sign_in, on_tokens) if sign_in is not None else None
+        self._signing_secret = _settings.credential("signing_secret", signing_secret)
 
     def _start(self, settings: _settings.Settings, transport: AsyncTransport) -> None:
         self._owner = True
@@ -109,7 +128,6 @@ class AsyncKeyward:
         self.keys = AsyncKeys(self)
         self.organizations = AsyncOrganizations(self)
         self.runs = AsyncRuns(self)
-        self.server = AsyncServer(self)
         self.usage = AsyncKeyUsages(self)
 
     def with_credential(
@@ -117,17 +135,16 @@ class AsyncKeyward:
         *,
         api_key: Optional[str] = None,
         access_token: Optional[str] = None,
+        sign_in: Optional[Tokens] = None,
+        on_tokens: Optional[Callable[[Tokens], Any]] = None,
         signing_secret: Optional[str] = None,
     ) -> "AsyncKeyward":
         """Returns a client of the same server for somebody else, or for nobody.
 
         It uses the connections of this one, and is closed with it.
         """
-        if api_key is not None and access_token is not None:
-            raise ValueError("give api_key or access_token, not both")
         other = object.__new__(type(self))
-        other._credential = _settings.credential("access_token" if access_token is not None else "api_key", access_token if access_token is not None else api_key)
-        other._signing_secret = _settings.credential("signing_secret", signing_secret)
+        other._identify(api_key, access_token, sign_in, on_tokens, signing_secret)
         other._start(self._settings, self._transport)
         other._owner = False
         return other
@@ -150,14 +167,29 @@ class AsyncKeyward:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
+    @operation("health")
+    async def health(self) -> Status:
+        """Asks whether the server is there."""
+        return await self._send(Call("GET", "/healthz", public=True), Status)
+
+    @operation("ready")
+    async def ready(self) -> Status:
+        """Asks whether the server can serve."""
+        return await self._send(Call("GET", "/readyz", public=True), Status)
+
     # How calls are made.
 
     def _secrets(self) -> "tuple[Secret, ...]":
-        return tuple(s for s in (self._credential, self._signing_secret) if s)
+        mine = (self._credential, self._signing_secret, *(self._sign_in.secrets() if self._sign_in is not None else ()))
+        return tuple(s for s in mine if s)
+
+    @property
+    def _held(self) -> Optional[Secret]:
+        return self._sign_in.access_token() if self._sign_in is not None else self._credential
 
     def _request(self, call: Call, extra: Optional[Dict[str, str]] = None) -> _http1.Request:
         target = call.target
-        body = body_text(call.body)
+        body = body_text(call.body, self._signer is not None and not call.public)
         headers = {
             "Host": Secret(self._settings.origin.authority.encode("ascii")),
             "User-Agent": Secret(self._agent.encode("ascii")),
@@ -167,8 +199,9 @@ class AsyncKeyward:
         if body is not None:
             headers["Content-Type"] = Secret(b"application/json")
         named = {**call.headers, **(extra or {})}
-        if self._credential is not None and not call.public:
-            headers["Authorization"] = Secret(b"Bearer " + self._credential.reveal())
+        held = self._held
+        if held is not None and not call.public:
+            headers["Authorization"] = Secret(b"Bearer " + held.reveal())
             if self._signer is not None:
                 named.update(self._signer.sign(call.method, target, body.reveal() if body is not None else b""))
         for name, value in named.items():
@@ -221,29 +254,47 @@ class AsyncKeyward:
 
     async def _send(self, call: Call, kind: Type[T]) -> T:
         """Makes a call, again if it fails and may be repeated, and returns its answer."""
-        attempt = 0
+        attempt, lost, renewed = 0, False, False
         while True:
+            credential = self._held
             try:
                 return await self._once(call, kind)
             except KeywardError as error:
+                if lost and kind is type(None) and _retry.gone(call.method, call.path, error):
+                    return kind()
+                if not renewed and await self._renewed(call, error, credential):
+                    renewed = True
+                    continue
                 await self._pause(error, attempt, call.repeatable)
+                lost = lost or _retry.may_be_done(error)
             attempt += 1
 
     async def _begin(self, call: Call, extra: Dict[str, str]) -> AsyncExchange:
         """Opens a stream, as _send makes a call."""
-        attempt = 0
+        attempt, renewed = 0, False
         while True:
+            credential = self._held
             try:
                 return await self._open(call, extra)
             except KeywardError as error:
+                if not renewed and await self._renewed(call, error, credential):
+                    renewed = True
+                    continue
                 await self._pause(error, attempt, call.repeatable)
             attempt += 1
+
+    async def _renewed(self, call: Call, error: KeywardError, stale: Optional[Secret]) -> bool:
+        """Gets new tokens if those of the sign-in have expired: the call did nothing then."""
+        if self._sign_in is None or call.public or error.code != "EXPIRED_ACCESS_TOKEN":
+            return False
+        await self._sign_in.renew(self.auth.refresh, stale)
+        return True
 
     async def _pause(self, error: KeywardError, attempt: int, repeatable: bool) -> None:
         """Waits until a call that failed is repeated, or raises the error if it is not."""
         wait = None
-        if attempt < self._settings.max_retries:
-            wait = _retry.wait(error, attempt, repeatable, self._settings.max_retry_wait)
+        if attempt < self._settings.retries:
+            wait = _retry.wait(error, attempt, repeatable, self._settings.longest_wait)
         if wait is None:
             raise error
         await sleep(wait)

@@ -26,7 +26,7 @@ class AsyncEvents:
     seen: none is told twice, and none is left out. ``run_id`` is there as soon as the
     first event is, or the stream was entered::
 
-        async with client.agents.stream("invoices", query="overdue") as events:
+        async with client.runs.stream("invoices", query="overdue") as events:
             async for event in events:
                 print(event.type, event.data)
 
@@ -139,7 +139,7 @@ class AsyncEvents:
     async def _again(self, failure: KeywardError) -> None:
         """Waits until the stream is opened again, or raises why it is not."""
         goes_on = isinstance(failure, (TransportError, UnavailableError))
-        if not goes_on or self.run_id is None or self._failures > self._client._settings.max_retries:
+        if not goes_on or self.run_id is None or self._failures > self._client._settings.retries:
             self._over = True
             raise failure
         self._failures += 1

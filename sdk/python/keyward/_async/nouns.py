@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 
 from .._calls import Call, at, new_idempotency_key
 from .._decode import UNSET, Unset, body_of, given
@@ -19,8 +19,6 @@ from ..models import (
     AgentHealth,
     Alert,
     AlertSet,
-    APIKey,
-    APIKeys,
     AuditEntry,
     AuthProfile,
     ChangedKey,
@@ -33,14 +31,12 @@ from ..models import (
     KeyLimits,
     KeyUsage,
     Me,
-    NewAPIKey,
     Organization,
     OrganizationLimits,
     Quotas,
     Run,
     Runner,
     RunnerSecret,
-    Status,
     StoredProfile,
     Tokens,
     Usage,
@@ -127,12 +123,12 @@ class AsyncKeys(_Noun):
         return await self._client._send(Call("GET", at("/v1/keys/{id}", id=id)), Key)
 
     @operation("getOwnKey")
-    async def get_own(self) -> Key:
+    async def get_self(self) -> Key:
         """Shows the key that this client uses."""
         return await self._client._send(Call("GET", "/v1/keys/self"), Key)
 
     @operation("changeKey")
-    async def update(
+    async def change(
         self,
         id: int,
         *,
@@ -175,7 +171,7 @@ class AsyncKeys(_Noun):
         await self._client._do(Call("DELETE", at("/v1/keys/{id}", id=id)))
 
     @operation("revokeOwnKey")
-    async def revoke_own(self) -> None:
+    async def revoke_self(self) -> None:
         """Ends the key that this client uses."""
         await self._client._do(Call("DELETE", "/v1/keys/self"))
 
@@ -212,10 +208,10 @@ class AsyncKeyUsages(_Noun):
     """How much keys are used. Left out, the period is the last 24 hours, by hour."""
 
     @operation("getKeyUsage")
-    async def get(self, key_id: int, *, start: Optional[When] = None, end: Optional[When] = None, interval: Optional[str] = None) -> Usage:
+    async def of_key(self, id: int, *, start: Optional[When] = None, end: Optional[When] = None, interval: Optional[str] = None) -> Usage:
         """Shows how much a key was used. An interval is ``minute``, ``hour`` or ``day``."""
         query = {"from": start, "to": end, "interval": interval}
-        return await self._client._send(Call("GET", at("/v1/keys/{id}/usage", id=key_id), query), Usage)
+        return await self._client._send(Call("GET", at("/v1/keys/{id}/usage", id=id), query), Usage)
 
     @operation("listKeyUsage")
     def list(
@@ -258,7 +254,7 @@ class AsyncAlerts(_Noun):
 
 
 class AsyncAgents(_Noun):
-    """Agents, and running them."""
+    """Agents."""
 
     @operation("createAgent")
     async def create(
@@ -299,7 +295,7 @@ class AsyncAgents(_Noun):
         return await self._client._send(Call("GET", at("/v1/agents/{id}", id=id)), Agent)
 
     @operation("changeAgent")
-    async def update(
+    async def change(
         self,
         id: str,
         *,
@@ -341,10 +337,20 @@ class AsyncAgents(_Noun):
         renewed = await self._client._send(Call("POST", at("/v1/agents/{id}/runner-secret", id=id)), RunnerSecret)
         return renewed.runner_secret
 
+
+def _start(path: str, parameters: Optional[Mapping[str, Any]], query: Any, auth_token: Optional[str], idempotency_key: Optional[str]) -> Call:
+    body = {**given(parameters=parameters, auth_token=auth_token), **body_of(query=query)}
+    # Without a key of the caller's it has one of its own, so that it may be repeated.
+    return Call("POST", path, body=body, headers={"Idempotency-Key": idempotency_key or new_idempotency_key()})
+
+
+class AsyncRuns(_Noun):
+    """Runs: executions of agents."""
+
     @operation("invokeAgent")
     async def invoke(
         self,
-        id: str,
+        agent_id: str,
         parameters: Optional[Mapping[str, Any]] = None,
         *,
         query: Any = UNSET,
@@ -358,27 +364,27 @@ class AsyncAgents(_Noun):
         twice. ``timeout`` is in seconds; left out, it waits for as long as a run may
         take. The run goes on if nobody waits for it any more.
         """
-        call = _start(at("/v1/agents/{id}/invoke", id=id), parameters, query, auth_token, idempotency_key)
+        call = _start(at("/v1/agents/{id}/invoke", id=agent_id), parameters, query, auth_token, idempotency_key)
         call.timeout = _WHILE_AN_AGENT_WORKS if timeout is None else timeout
         return await self._client._send(call, Invoked)
 
     @operation("startRun")
     async def start(
         self,
-        id: str,
+        agent_id: str,
         parameters: Optional[Mapping[str, Any]] = None,
         *,
         query: Any = UNSET,
         auth_token: Optional[str] = None,
         idempotency_key: Optional[str] = None,
     ) -> Run:
-        """Starts a run, and does not wait for it. See ``runs.wait``."""
-        return await self._client._send(_start(at("/v1/agents/{id}/runs", id=id), parameters, query, auth_token, idempotency_key), Run)
+        """Starts a run, and does not wait for it. See ``wait``."""
+        return await self._client._send(_start(at("/v1/agents/{id}/runs", id=agent_id), parameters, query, auth_token, idempotency_key), Run)
 
     @operation("streamAgent")
     def stream(
         self,
-        id: str,
+        agent_id: str,
         parameters: Optional[Mapping[str, Any]] = None,
         *,
         query: Any = UNSET,
@@ -386,19 +392,9 @@ class AsyncAgents(_Noun):
         idempotency_key: Optional[str] = None,
     ) -> AsyncEvents:
         """Runs an agent, and tells what happens as it comes. It starts when it is read."""
-        call = _start(at("/v1/agents/{id}/stream", id=id), parameters, query, auth_token, idempotency_key)
+        call = _start(at("/v1/agents/{id}/stream", id=agent_id), parameters, query, auth_token, idempotency_key)
         call.stream = True
         return AsyncEvents(self._client, call, None, 0)
-
-
-def _start(path: str, parameters: Optional[Mapping[str, Any]], query: Any, auth_token: Optional[str], idempotency_key: Optional[str]) -> Call:
-    body = {**given(parameters=parameters, auth_token=auth_token), **body_of(query=query)}
-    # Without a key of the caller's it has one of its own, so that it may be repeated.
-    return Call("POST", path, body=body, headers={"Idempotency-Key": idempotency_key or new_idempotency_key()})
-
-
-class AsyncRuns(_Noun):
-    """Runs: executions of agents. They are started by :class:`AsyncAgents`."""
 
     @operation("listRuns")
     def list(
@@ -529,7 +525,7 @@ class AsyncOrganizations(_Noun):
         return AsyncListing(self._client, Call("GET", "/v1/organizations", {"limit": limit, "cursor": cursor}), Organization)
 
     @operation("changeOrganization")
-    async def update(
+    async def change(
         self,
         id: str,
         *,
@@ -596,32 +592,3 @@ class AsyncAuth(_Noun):
     async def delete_account(self, password: str) -> None:
         """Deletes the account with its personal keys."""
         await self._client._do(Call("DELETE", "/auth/me", body={"password": password}))
-
-    @operation("createAPIKey")
-    async def create_api_key(self, nickname: str) -> NewAPIKey:
-        """Makes a personal key without an end."""
-        return await self._client._send(Call("POST", "/auth/api-keys", body={"nickname": nickname}), NewAPIKey)
-
-    @operation("listAPIKeys")
-    async def list_api_keys(self) -> List[APIKey]:
-        """Lists the account's personal keys."""
-        return (await self._client._send(Call("GET", "/auth/api-keys"), APIKeys)).api_keys
-
-    @operation("deleteAPIKey")
-    async def delete_api_key(self, id: int) -> None:
-        """Deletes one of the account's personal keys."""
-        await self._client._do(Call("DELETE", at("/auth/api-keys/{id}", id=id)))
-
-
-class AsyncServer(_Noun):
-    """The server itself."""
-
-    @operation("health")
-    async def health(self) -> Status:
-        """Asks whether the server is there."""
-        return await self._client._send(Call("GET", "/healthz", public=True), Status)
-
-    @operation("ready")
-    async def ready(self) -> Status:
-        """Asks whether the server can serve."""
-        return await self._client._send(Call("GET", "/readyz", public=True), Status)

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import ssl
 import time
-from typing import List, Optional
+from typing import Any, List, Optional, Tuple
 
 from .. import _http1
 from .._settings import Settings
 from .._transport import IDLE, PIECE, Broken, Late, TooLarge, connect_request
 
 sleep = asyncio.sleep
+
+
+class Lock:
+    """A lock that is made for the loop in which it is used, and not for that of its maker."""
+
+    def __init__(self) -> None:
+        self._made: "Optional[Tuple[asyncio.AbstractEventLoop, asyncio.Lock]]" = None
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._made is None or self._made[0] is not loop:
+            self._made = (loop, asyncio.Lock())
+        await self._made[1].acquire()
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._made is not None
+        self._made[1].release()
+
+
+async def finished(result: Any) -> None:
+    """Waits for what a function of the user's returned, if it is to be waited for."""
+    if inspect.isawaitable(result):
+        await result
 
 
 class _Connection(asyncio.Protocol):
@@ -271,7 +295,7 @@ def _told(error: BaseException, sent: bool) -> BaseException:
     if isinstance(error, asyncio.TimeoutError):
         return Late(sent)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Broken(f"the server's certificate is not good: {error.verify_message}", sent)
+        return Broken(f"the server's certificate is not good: {error.verify_message}", sent, trusted=False)
     if isinstance(error, _http1.ProtocolError):
         return Broken(str(error), sent)
     if isinstance(error, OSError):

@@ -27,7 +27,7 @@ class Events:
     seen: none is told twice, and none is left out. ``run_id`` is there as soon as the
     first event is, or the stream was entered::
 
-        with client.agents.stream("invoices", query="overdue") as events:
+        with client.runs.stream("invoices", query="overdue") as events:
             for event in events:
                 print(event.type, event.data)
 
@@ -140,7 +140,7 @@ class Events:
     def _again(self, failure: KeywardError) -> None:
         """Waits until the stream is opened again, or raises why it is not."""
         goes_on = isinstance(failure, (TransportError, UnavailableError))
-        if not goes_on or self.run_id is None or self._failures > self._client._settings.max_retries:
+        if not goes_on or self.run_id is None or self._failures > self._client._settings.retries:
             self._over = True
             raise failure
         self._failures += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 
 from .._calls import Call, at, new_idempotency_key
 from .._decode import UNSET, Unset, body_of, given
@@ -20,8 +20,6 @@ from ..models import (
     AgentHealth,
     Alert,
     AlertSet,
-    APIKey,
-    APIKeys,
     AuditEntry,
     AuthProfile,
     ChangedKey,
@@ -34,14 +32,12 @@ from ..models import (
     KeyLimits,
     KeyUsage,
     Me,
-    NewAPIKey,
     Organization,
     OrganizationLimits,
     Quotas,
     Run,
     Runner,
     RunnerSecret,
-    Status,
     StoredProfile,
     Tokens,
     Usage,
@@ -128,12 +124,12 @@ class Keys(_Noun):
         return self._client._send(Call("GET", at("/v1/keys/{id}", id=id)), Key)
 
     @operation("getOwnKey")
-    def get_own(self) -> Key:
+    def get_self(self) -> Key:
         """Shows the key that this client uses."""
         return self._client._send(Call("GET", "/v1/keys/self"), Key)
 
     @operation("changeKey")
-    def update(
+    def change(
         self,
         id: int,
         *,
@@ -176,7 +172,7 @@ class Keys(_Noun):
         self._client._do(Call("DELETE", at("/v1/keys/{id}", id=id)))
 
     @operation("revokeOwnKey")
-    def revoke_own(self) -> None:
+    def revoke_self(self) -> None:
         """Ends the key that this client uses."""
         self._client._do(Call("DELETE", "/v1/keys/self"))
 
@@ -213,10 +209,10 @@ class KeyUsages(_Noun):
     """How much keys are used. Left out, the period is the last 24 hours, by hour."""
 
     @operation("getKeyUsage")
-    def get(self, key_id: int, *, start: Optional[When] = None, end: Optional[When] = None, interval: Optional[str] = None) -> Usage:
+    def of_key(self, id: int, *, start: Optional[When] = None, end: Optional[When] = None, interval: Optional[str] = None) -> Usage:
         """Shows how much a key was used. An interval is ``minute``, ``hour`` or ``day``."""
         query = {"from": start, "to": end, "interval": interval}
-        return self._client._send(Call("GET", at("/v1/keys/{id}/usage", id=key_id), query), Usage)
+        return self._client._send(Call("GET", at("/v1/keys/{id}/usage", id=id), query), Usage)
 
     @operation("listKeyUsage")
     def list(
@@ -259,7 +255,7 @@ class Alerts(_Noun):
 
 
 class Agents(_Noun):
-    """Agents, and running them."""
+    """Agents."""
 
     @operation("createAgent")
     def create(
@@ -300,7 +296,7 @@ class Agents(_Noun):
         return self._client._send(Call("GET", at("/v1/agents/{id}", id=id)), Agent)
 
     @operation("changeAgent")
-    def update(
+    def change(
         self,
         id: str,
         *,
@@ -342,10 +338,20 @@ class Agents(_Noun):
         renewed = self._client._send(Call("POST", at("/v1/agents/{id}/runner-secret", id=id)), RunnerSecret)
         return renewed.runner_secret
 
+
+def _start(path: str, parameters: Optional[Mapping[str, Any]], query: Any, auth_token: Optional[str], idempotency_key: Optional[str]) -> Call:
+    body = {**given(parameters=parameters, auth_token=auth_token), **body_of(query=query)}
+    # Without a key of the caller's it has one of its own, so that it may be repeated.
+    return Call("POST", path, body=body, headers={"Idempotency-Key": idempotency_key or new_idempotency_key()})
+
+
+class Runs(_Noun):
+    """Runs: executions of agents."""
+
     @operation("invokeAgent")
     def invoke(
         self,
-        id: str,
+        agent_id: str,
         parameters: Optional[Mapping[str, Any]] = None,
         *,
         query: Any = UNSET,
@@ -359,27 +365,27 @@ class Agents(_Noun):
         twice. ``timeout`` is in seconds; left out, it waits for as long as a run may
         take. The run goes on if nobody waits for it any more.
         """
-        call = _start(at("/v1/agents/{id}/invoke", id=id), parameters, query, auth_token, idempotency_key)
+        call = _start(at("/v1/agents/{id}/invoke", id=agent_id), parameters, query, auth_token, idempotency_key)
         call.timeout = _WHILE_AN_AGENT_WORKS if timeout is None else timeout
         return self._client._send(call, Invoked)
 
     @operation("startRun")
     def start(
         self,
-        id: str,
+        agent_id: str,
         parameters: Optional[Mapping[str, Any]] = None,
         *,
         query: Any = UNSET,
         auth_token: Optional[str] = None,
         idempotency_key: Optional[str] = None,
     ) -> Run:
-        """Starts a run, and does not wait for it. See ``runs.wait``."""
-        return self._client._send(_start(at("/v1/agents/{id}/runs", id=id), parameters, query, auth_token, idempotency_key), Run)
+        """Starts a run, and does not wait for it. See ``wait``."""
+        return self._client._send(_start(at("/v1/agents/{id}/runs", id=agent_id), parameters, query, auth_token, idempotency_key), Run)
 
     @operation("streamAgent")
     def stream(
         self,
-        id: str,
+        agent_id: str,
         parameters: Optional[Mapping[str, Any]] = None,
         *,
         query: Any = UNSET,
@@ -387,19 +393,9 @@ class Agents(_Noun):
         idempotency_key: Optional[str] = None,
     ) -> Events:
         """Runs an agent, and tells what happens as it comes. It starts when it is read."""
-        call = _start(at("/v1/agents/{id}/stream", id=id), parameters, query, auth_token, idempotency_key)
+        call = _start(at("/v1/agents/{id}/stream", id=agent_id), parameters, query, auth_token, idempotency_key)
         call.stream = True
         return Events(self._client, call, None, 0)
-
-
-def _start(path: str, parameters: Optional[Mapping[str, Any]], query: Any, auth_token: Optional[str], idempotency_key: Optional[str]) -> Call:
-    body = {**given(parameters=parameters, auth_token=auth_token), **body_of(query=query)}
-    # Without a key of the caller's it has one of its own, so that it may be repeated.
-    return Call("POST", path, body=body, headers={"Idempotency-Key": idempotency_key or new_idempotency_key()})
-
-
-class Runs(_Noun):
-    """Runs: executions of agents. They are started by :class:`Agents`."""
 
     @operation("listRuns")
     def list(
@@ -530,7 +526,7 @@ class Organizations(_Noun):
         return Listing(self._client, Call("GET", "/v1/organizations", {"limit": limit, "cursor": cursor}), Organization)
 
     @operation("changeOrganization")
-    def update(
+    def change(
         self,
         id: str,
         *,
@@ -597,32 +593,3 @@ class Auth(_Noun):
     def delete_account(self, password: str) -> None:
         """Deletes the account with its personal keys."""
         self._client._do(Call("DELETE", "/auth/me", body={"password": password}))
-
-    @operation("createAPIKey")
-    def create_api_key(self, nickname: str) -> NewAPIKey:
-        """Makes a personal key without an end."""
-        return self._client._send(Call("POST", "/auth/api-keys", body={"nickname": nickname}), NewAPIKey)
-
-    @operation("listAPIKeys")
-    def list_api_keys(self) -> List[APIKey]:
-        """Lists the account's personal keys."""
-        return (self._client._send(Call("GET", "/auth/api-keys"), APIKeys)).api_keys
-
-    @operation("deleteAPIKey")
-    def delete_api_key(self, id: int) -> None:
-        """Deletes one of the account's personal keys."""
-        self._client._do(Call("DELETE", at("/auth/api-keys/{id}", id=id)))
-
-
-class Server(_Noun):
-    """The server itself."""
-
-    @operation("health")
-    def health(self) -> Status:
-        """Asks whether the server is there."""
-        return self._client._send(Call("GET", "/healthz", public=True), Status)
-
-    @operation("ready")
-    def ready(self) -> Status:
-        """Asks whether the server can serve."""
-        return self._client._send(Call("GET", "/readyz", public=True), Status)

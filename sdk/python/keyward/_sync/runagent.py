@@ -66,15 +66,15 @@ class RunAgentClient:
 
     def invoke(self, parameters: Optional[Mapping[str, Any]] = None, *, idempotency_key: Optional[str] = None, timeout: Optional[float] = None) -> Invoked:
         """Runs the agent, and waits for its result."""
-        return self.client.agents.invoke(self.agent_id, parameters, auth_token=self._auth_token.text, idempotency_key=idempotency_key, timeout=timeout)
+        return self.client.runs.invoke(self.agent_id, parameters, auth_token=self._auth_token.text, idempotency_key=idempotency_key, timeout=timeout)
 
     def start(self, parameters: Optional[Mapping[str, Any]] = None, *, idempotency_key: Optional[str] = None) -> Run:
         """Starts a run, and does not wait for it."""
-        return self.client.agents.start(self.agent_id, parameters, auth_token=self._auth_token.text, idempotency_key=idempotency_key)
+        return self.client.runs.start(self.agent_id, parameters, auth_token=self._auth_token.text, idempotency_key=idempotency_key)
 
     def stream(self, parameters: Optional[Mapping[str, Any]] = None, *, idempotency_key: Optional[str] = None) -> Events:
         """Runs the agent, and tells what happens as it comes."""
-        return self.client.agents.stream(self.agent_id, parameters, auth_token=self._auth_token.text, idempotency_key=idempotency_key)
+        return self.client.runs.stream(self.agent_id, parameters, auth_token=self._auth_token.text, idempotency_key=idempotency_key)
 
     def upsert_auth_profile(self, auth_data: Mapping[str, Any], *, name: Optional[str] = None, should_save_session: bool = False) -> StoredProfile:
         """Stores an auth profile of the agent, or updates the one that this client has.

@@ -15,6 +15,11 @@ from .._settings import Settings
 from .._transport import IDLE, PIECE, Broken, Late, TooLarge, connect_request
 
 sleep = time.sleep
+Lock = threading.Lock
+
+
+def finished(result: object) -> None:
+    """A function of the user's has ended when it returns."""
 
 
 class _Connection:
@@ -200,7 +205,7 @@ def _told(error: BaseException, sent: bool) -> BaseException:
     if isinstance(error, socket.timeout):  # TimeoutError, from Python 3.10 on
         return Late(sent)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Broken(f"the server's certificate is not good: {error.verify_message}", sent)
+        return Broken(f"the server's certificate is not good: {error.verify_message}", sent, trusted=False)
     if isinstance(error, _http1.ProtocolError):
         return Broken(str(error), sent)
     if isinstance(error, OSError):
