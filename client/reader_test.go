@@ -8,7 +8,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"unicode/utf8"
 )
 
 func read(text string) (events []Event, end error) {
@@ -31,6 +30,7 @@ func FuzzEventsAreReadAsTheyAreWritten(f *testing.F) {
 	} {
 		f.Add(text)
 	}
+	bare := func(text string) string { return strings.ReplaceAll(text, "\r", "") } // one before a line feed is of the line end
 	f.Fuzz(func(t *testing.T, text string) {
 		events, end := read(text)
 		if end == nil || !errors.Is(end, io.ErrUnexpectedEOF) && !errors.Is(end, errNoEvent) && !errors.Is(end, bufio.ErrTooLong) {
@@ -48,7 +48,7 @@ func FuzzEventsAreReadAsTheyAreWritten(f *testing.F) {
 			t.Fatalf("%d events are %d when they are written again", len(events), len(again))
 		}
 		for i, e := range events {
-			if again[i].ID != e.ID || again[i].Kind != e.Kind && utf8.ValidString(e.Kind) && !strings.Contains(e.Kind, "\r") || string(again[i].Data) != string(e.Data) {
+			if again[i].ID != e.ID || bare(again[i].Kind) != bare(e.Kind) || bare(string(again[i].Data)) != bare(string(e.Data)) {
 				t.Fatalf("%+v is %+v when it is written again", e, again[i])
 			}
 		}
