@@ -6,7 +6,7 @@ import json
 import secrets
 import uuid
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Tuple, Type, Union
+from typing import Any, Dict, Mapping, Optional, Protocol, Tuple, Type, Union
 from urllib.parse import quote
 
 from . import _http1, errors
@@ -81,10 +81,16 @@ def body_text(body: Any, distinct: bool) -> Optional[Secret]:
     if body is None:
         return None
     # Escaped, so that what is no Unicode is the server's to refuse.
-    text = json.dumps(body, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(body, allow_nan=False, separators=(",", ":"), default=_revealed)
     if distinct:
         text += "".join(secrets.choice(" \t\n\r") for _ in range(64))
     return Secret(text.encode("ascii"))
+
+
+def _revealed(value: Any) -> str:
+    if isinstance(value, Secret):
+        return value.reveal().decode()
+    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
 
 
 def _is_json(headers: _http1.Headers) -> bool:
@@ -100,19 +106,27 @@ def _load(body: bytes) -> Any:
         raise WrongShape("is not JSON") from None
 
 
-def parse(server: str, status: int, headers: _http1.Headers, body: bytes, kind: Type[Any]) -> Any:
+class _Answered(Protocol):
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> _http1.Headers: ...
+
+
+def parse(server: str, answered: _Answered, body: bytes, kind: Type[Any]) -> Any:
     """Returns what a good answer says, as kind; None if that is NoneType."""
     if kind is type(None):
         return None
     why = ""
     try:
-        if not _is_json(headers):
+        if not _is_json(answered.headers):
             raise WrongShape("is not JSON")
         loaded = _load(body)
         return kind.from_dict(loaded) if issubclass(kind, Model) else loaded
     except WrongShape as wrong:
         why = str(wrong)
-    raise unexpected(server, status, why, headers.get("x-request-id"))
+    raise unexpected(server, answered.status, why, answered.headers.get("x-request-id"))
 
 
 def unexpected(server: str, status: int, why: str, request_id: str = "") -> errors.UnexpectedAnswerError:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+import re
 import ssl
-from typing import Mapping, NamedTuple, Optional, Tuple
+from typing import Mapping, NamedTuple, Optional, Tuple, Union
 from urllib.parse import unquote, urlsplit
 
-from . import _http1
 from ._secret import Secret
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
@@ -90,21 +90,30 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def credential(name: str, text: Optional[str]) -> Optional[Secret]:
-    """Returns text as it goes into a header."""
-    if text is None:
+def held(text: Union[str, Secret, None]) -> Optional[Secret]:
+    """Returns text so that nothing prints it: the first thing that is done to a key."""
+    if text is None or isinstance(text, Secret):
+        return text
+    return Secret(text.strip().encode("utf-8", "surrogatepass"))
+
+
+def credential(name: str, given: Optional[Secret]) -> Optional[Secret]:
+    """Returns what was given, if it can be a key or a token."""
+    if given is None:
         return None
-    text = text.strip()
-    if not text:
+    if not given:
         # An empty variable of a shell must not turn into a call without a key.
         raise ValueError(f"{name} is empty")
-    if not _http1.is_header_value(text) or " " in text:
+    if not _TOKEN.match(given.reveal()):
         raise ValueError(f"{name} has characters in it that no key has")
-    return Secret(text.encode("ascii"))
+    return given
 
 
-def key_of_environment(environ: Mapping[str, str]) -> Optional[str]:
-    return environ.get("KEYWARD_API_KEY") or environ.get("RUNAGENT_API_KEY") or None
+_TOKEN = re.compile(rb"[\x21-\x7e]+\Z")
+
+
+def key_of_environment(environ: Mapping[str, str]) -> Optional[Secret]:
+    return held(environ.get("KEYWARD_API_KEY") or environ.get("RUNAGENT_API_KEY") or None)
 
 
 def proxy_of(url: Optional[str]) -> Optional[Proxy]:

@@ -25,13 +25,13 @@ for name in ("KEYWARD_SERVER", "KEYWARD_API_KEY", "RUNAGENT_API_KEY"):
 
 
 class Server:
-    def __init__(self, program: str, arguments: List[str]) -> None:
-        self.folder = tempfile.mkdtemp(prefix="keyward-python-")
+    def __init__(self, program: str, arguments: List[str], address: str = "127.0.0.1:0", folder: str = "") -> None:
+        self.folder = folder or tempfile.mkdtemp(prefix="keyward-python-")
         environ = {"PATH": os.environ.get("PATH", ""), "HOME": self.folder, "KEYWARD_DEFAULT_TIER": "enterprise"}
         self.log: List[str] = []
         self._operator: Optional[keyward.Keyward] = None
         self.process = subprocess.Popen(
-            [program, "serve", "--addr", "127.0.0.1:0", "--data", self.folder + "/data", *arguments],
+            [program, "serve", "--addr", address, "--data", self.folder + "/data", *arguments],
             cwd=self.folder,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -105,10 +105,13 @@ def program() -> str:
 _started: Dict[str, Server] = {}
 
 
+CONFIG = ["--config", str(ROOT / "sdk" / "behaviour" / "keyward.yaml")]
+
+
 def server(name: str = "") -> Server:
     """Returns the server of a name, which is started once. It has the agents of the behaviour scripts."""
     if name not in _started:
-        _started[name] = Server(program(), ["--config", str(ROOT / "sdk" / "behaviour" / "keyward.yaml")])
+        _started[name] = Server(program(), CONFIG)
     return _started[name]
 
 

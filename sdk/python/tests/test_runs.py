@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 import unittest
 import warnings
+from typing import List
 
 import keyward
 
 from .faces import Face, TestCase, each
-from .server import Person, server
+from .server import CONFIG, Person, Server, program, server
 from .wire import Cutter
 
 
@@ -117,6 +119,26 @@ class Events(TestCase):
         self.assertIsInstance(error, keyward.AuthenticationError)
         self.assertLess(time.monotonic() - began, 8)
         face(client.runs.cancel(stream.run_id))
+
+
+class Restarts(TestCase):
+    def test_a_stream_outlives_the_server_that_is_killed(self) -> None:
+        first = Server(program(), CONFIG)
+        person = Person(first)
+        with person.client() as client:
+            stream = client.runs.stream("public/sleep")
+            self.assertEqual(next(stream).type, "start")
+            first.process.kill()
+            first.process.wait()
+            began = threading.Timer(1.5, lambda: again.append(Server(program(), CONFIG, first.url.partition("//")[2], first.folder)))
+            again: List[Server] = []
+            began.start()
+            events = list(stream)
+            began.join()
+            self.assertEqual((events[-1].type, events[-1].run.status), ("done", "interrupted"))
+            self.assertEqual([e.id for e in events], list(range(2, len(events) + 2)))
+        for one in (first, *again):
+            one.stop()
 
 
 class OneAgent(TestCase):

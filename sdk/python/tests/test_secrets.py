@@ -7,23 +7,38 @@ import json
 import os
 import pickle
 import traceback
-from typing import Any, List
+from typing import Any, Callable, List
 from unittest import mock
 
 import keyward
 from keyward import models
 
 from .faces import Face, TestCase, each
+from .server import SDK
 from .test_transport import CANARY, end, failure, reply
 from .wire import Script
 
 SECRET = "rs_canary1canary1canary1"
 
 
-def shown(error: BaseException) -> str:
-    """Returns all that a tool may show of an error: local variables of every frame, too."""
-    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
-    return "".join(frames.format()) + repr(error) + str(error) + repr(vars(error)) + repr(error.args) + repr(error.__context__)
+def shown(do: Callable[[], Any]) -> "tuple[BaseException, str]":
+    """Does what must fail. Returns the error, and all that a tool may show of it.
+
+    That includes the local variables of every frame of the package.
+    """
+    try:
+        do()
+    except (keyward.KeywardError, ValueError, TypeError) as error:
+        # Not assertRaises, which clears the frames.
+        texts, one = [], error
+        while one is not None:
+            texts += [repr(one), str(one), repr(vars(one)), repr(one.args), "".join(traceback.format_exception(type(one), one, one.__traceback__))]
+            for frame, _ in traceback.walk_tb(one.__traceback__):
+                if str(SDK / "keyward") in frame.f_code.co_filename:
+                    texts += [f"{frame.f_code.co_name} {name}={value!r}" for name, value in frame.f_locals.items()]
+            one = one.__context__ or one.__cause__  # type: ignore[assignment]
+        return error, "\n".join(texts)
+    raise AssertionError("it did not fail")
 
 
 class Secrets(TestCase):
@@ -62,27 +77,33 @@ class Secrets(TestCase):
                 with Script(answer) as there:
                     client = face.client(there.url, api_key=CANARY, signing_secret=SECRET, timeout=5)
                     for call in (client.keys.get_self, lambda: client.runs.invoke("a"), lambda: client.runs.wait("r"), lambda: client.keys.create("x")):
-                        with self.subTest(answer=answer), self.assertRaises(keyward.KeywardError) as told:
-                            face(call())
-                        self.nowhere(shown(told.exception))
-                        self.nowhere(repr(pickle.loads(pickle.dumps(told.exception))))
+                        with self.subTest(answer=answer):
+                            error, text = shown(lambda: face(call()))
+                            self.assertIsInstance(error, keyward.KeywardError)
+                            self.nowhere(text)
+                            self.nowhere(repr(pickle.loads(pickle.dumps(error))))
 
     @each
     def test_neither_do_errors_before_anything_is_sent(self, face: Face) -> None:
         for bad in (CANARY + "\n" + CANARY, CANARY + " x", "ü" + CANARY):
             for options in ({"api_key": bad}, {"access_token": bad}, {"api_key": CANARY, "signing_secret": bad}, {"api_key": CANARY, "timeout": 0}):
-                with self.assertRaises(ValueError) as told:
-                    face.client(**options)
-                self.nowhere(str(told.exception) + repr(told.exception))
+                error, text = shown(lambda: face.client(**options))
+                self.assertIsInstance(error, ValueError)
+                self.nowhere(text)
         with mock.patch.dict(os.environ, {"KEYWARD_API_KEY": CANARY}):
-            with self.assertRaises(ValueError) as told:
-                face.client("http://10.0.0.1")
-            self.nowhere(shown(told.exception))
+            self.nowhere(shown(lambda: face.client("http://10.0.0.1"))[1])
+        self.nowhere(shown(lambda: face.agent_client("a", CANARY, base_url="http://10.0.0.1"))[1])
         client = face.client("http://127.0.0.1:9", api_key=CANARY)
         for call in (lambda: client.keys.get(""), lambda: client.runs.invoke("a", {"x": float("nan")}), lambda: client.runs.invoke("a", {"x": object()})):
-            with self.assertRaises((ValueError, TypeError, keyward.KeywardError)) as other:
-                face(call())
-            self.nowhere(shown(other.exception))
+            self.nowhere(shown(lambda: face(call()))[1])
+
+    @each
+    def test_nor_does_a_sign_in_that_does_not_go_on(self, face: Face) -> None:
+        expired = failure(401, "EXPIRED_ACCESS_TOKEN")
+        for answer in (end, failure(401, "REFRESH_TOKEN_REUSED"), reply(200, {"accessToken": CANARY}), reply(200, [CANARY]), reply(400, {"error": {"code": SECRET, "message": SECRET}})):
+            with Script(expired, answer) as there:
+                client = face.client(there.url, sign_in=keyward.Tokens(CANARY, SECRET, "Bearer", 900), retries=0)
+                self.nowhere(shown(lambda: face(client.auth.me()))[1])
 
     def test_what_is_shown_once_does_not_print(self) -> None:
         moment = "2026-01-01T00:00:00.000Z"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
 
 from .. import _retry, _sse
 from .._calls import Call, at, broken_error, late_error, stream_error, unexpected
@@ -69,21 +69,21 @@ class AsyncEvents:
     async def __anext__(self) -> Event:
         while True:
             while self._ready:
-                message = self._ready.pop(0)
-                if message.event == "error" and not message.id:
+                event = self._event(self._ready.pop(0))
+                if isinstance(event, Event):
+                    return event
+                if event is not None:
                     self._ready.clear()
                     self._drop()
-                    await self._again(stream_error(_json(message.data), self._client._secrets()))
-                    continue
-                event = self._event(message)
-                if event is not None:
-                    return event
+                    await self._again(event)
             if self._over:
                 raise StopAsyncIteration
-            if self._exchange is None:
+            if self._exchange is not None:
+                await self._read(self._exchange)
+            elif self._failures == 0:
                 await self._connect()
             else:
-                await self._read(self._exchange)
+                await self._reconnect()
 
     async def result(self) -> Run:
         """Reads to the end, and returns the run."""
@@ -95,6 +95,15 @@ class AsyncEvents:
         if last is None:
             raise unexpected(self._client.base_url, 200, "a run without an end")
         return last
+
+    async def _reconnect(self) -> None:
+        failure: KeywardError
+        try:
+            return await self._connect()
+        except (TransportError, UnavailableError) as error:
+            failure = error
+        # A server that starts again takes a while.
+        await self._again(failure)
 
     async def _connect(self) -> None:
         extra: Dict[str, str] = {}
@@ -141,16 +150,17 @@ class AsyncEvents:
         goes_on = isinstance(failure, (TransportError, UnavailableError))
         if not goes_on or self.run_id is None or self._failures > self._client._settings.retries:
             self._over = True
-            raise failure
+            raise failure.with_traceback(None)
         self._failures += 1
         await sleep(self._messages.retry if self._messages.retry is not None and self._failures > 1 else _retry.pause(self._failures))
 
-    def _event(self, message: _sse.Message) -> Optional[Event]:
+    def _event(self, message: _sse.Message) -> Union[Event, KeywardError, None]:
+        """Returns the event that a message is, or why the stream can't go on; None if it was seen."""
+        if message.event == "error" and not message.id:
+            return stream_error(_json(message.data), self._client._secrets())
         data = _json(message.data)
         if data is _BROKEN or not (message.id.isascii() and message.id.isdigit() and len(message.id) <= 18):
-            self._over = True
-            self._drop()
-            raise unexpected(self._client.base_url, 200, "an event that is not JSON, or has no id")
+            return unexpected(self._client.base_url, 200, "an event that is not JSON, or has no id")
         seq = int(message.id)
         if seq <= self.last_event_id:
             return None

@@ -55,9 +55,8 @@ class AsyncListing(Generic[M]):
 
     async def _page(self, call: Call) -> "Page[M]":
         why = ""
-        wire = await self._client._send(call, dict)
         try:
-            return read_page(self._kind, self._name, wire)
+            return read_page(self._kind, self._name, await self._client._send(call, dict))
         except WrongShape as wrong:
             why = str(wrong)
         raise unexpected(self._client.base_url, 200, why)

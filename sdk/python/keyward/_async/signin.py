@@ -19,8 +19,8 @@ class AsyncSignIn:
         self._set(tokens)
 
     def _set(self, tokens: Tokens) -> None:
-        access = _settings.credential("access_token", tokens.access_token)
-        refresh = _settings.credential("refresh_token", tokens.refresh_token)
+        access = _settings.credential("access_token", _settings.held(tokens.access_token))
+        refresh = _settings.credential("refresh_token", _settings.held(tokens.refresh_token))
         assert access is not None and refresh is not None
         self._tokens = (access, refresh)
 
@@ -30,7 +30,7 @@ class AsyncSignIn:
     def secrets(self) -> Tuple[Secret, ...]:
         return self._tokens
 
-    async def renew(self, refresh: Callable[[str], Any], stale: Optional[Secret]) -> None:
+    async def renew(self, refresh: Callable[[Secret], Any], stale: Optional[Secret]) -> None:
         """Gets new tokens, unless somebody has since stale was the access token.
 
         A refresh token is spent at once, so one does it and the others wait.
@@ -38,7 +38,7 @@ class AsyncSignIn:
         async with self._lock:
             if self._tokens[0] != stale:
                 return
-            tokens: Tokens = await refresh(self._tokens[1].reveal().decode("ascii"))
+            tokens: Tokens = await refresh(self._tokens[1])
             self._set(tokens)
             if self._keep is not None:
                 await finished(self._keep(tokens))

@@ -79,9 +79,11 @@ class Keyward:
         proxy: Optional[str] = None,
         ssl_context: Optional[ssl.SSLContext] = None,
     ) -> None:
-        if api_key is None and access_token is None and sign_in is None:
-            api_key = _settings.key_of_environment(os.environ)
-        self._identify(api_key, access_token, sign_in, on_tokens, signing_secret)
+        key, token, signing = _settings.held(api_key), _settings.held(access_token), _settings.held(signing_secret)
+        del api_key, access_token, signing_secret  # no traceback shows them
+        if key is None and token is None and sign_in is None:
+            key = _settings.key_of_environment(os.environ)
+        self._identify(key, token, sign_in, on_tokens, signing)
         origin = _settings.origin(base_url, allow_http)
         if retries < 0:
             raise ValueError("retries must not be below 0")
@@ -99,11 +101,11 @@ class Keyward:
 
     def _identify(
         self,
-        api_key: Optional[str],
-        access_token: Optional[str],
+        api_key: Optional[Secret],
+        access_token: Optional[Secret],
         sign_in: Optional[Tokens],
         on_tokens: Optional[Callable[[Tokens], Any]],
-        signing_secret: Optional[str],
+        signing_secret: Optional[Secret],
     ) -> None:
         if sum(given is not None for given in (api_key, access_token, sign_in)) > 1:
             raise ValueError("give one of api_key, access_token and sign_in")
@@ -144,8 +146,10 @@ class Keyward:
 
         It uses the connections of this one, and is closed with it.
         """
+        key, token, signing = _settings.held(api_key), _settings.held(access_token), _settings.held(signing_secret)
+        del api_key, access_token, signing_secret
         other = object.__new__(type(self))
-        other._identify(api_key, access_token, sign_in, on_tokens, signing_secret)
+        other._identify(key, token, sign_in, on_tokens, signing)
         other._start(self._settings, self._transport)
         other._owner = False
         return other
@@ -155,7 +159,8 @@ class Keyward:
         return str(self._settings.origin)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r})"
+        settings = self.__dict__.get("_settings")  # there is none before it is made
+        return f"{type(self).__name__}({str(settings.origin) if settings is not None else ''!r})"
 
     def close(self) -> None:
         """Closes all connections. The client can't be used any more."""
@@ -238,8 +243,7 @@ class Keyward:
         exchange = self._open(call)
         failure: KeywardError
         try:
-            body = exchange.read(self._settings.max_answer_bytes, deadline)
-            found: T = parse(self.base_url, exchange.status, exchange.headers, body, kind)
+            found: T = parse(self.base_url, exchange, exchange.read(self._settings.max_answer_bytes, deadline), kind)
             return found
         except Broken as broken:
             failure = broken_error(self.base_url, broken)
@@ -284,11 +288,14 @@ class Keyward:
                 self._pause(error, attempt, call.repeatable)
             attempt += 1
 
+    def _refresh(self, spent: Secret) -> Tokens:
+        return self._send(Call("POST", "/auth/token/refresh", body={"refreshToken": spent}, public=True), Tokens)
+
     def _renewed(self, call: Call, error: KeywardError, stale: Optional[Secret]) -> bool:
         """Gets new tokens if those of the sign-in have expired: the call did nothing then."""
         if self._sign_in is None or call.public or error.code != "EXPIRED_ACCESS_TOKEN":
             return False
-        self._sign_in.renew(self.auth.refresh, stale)
+        self._sign_in.renew(self._refresh, stale)
         return True
 
     def _pause(self, error: KeywardError, attempt: int, repeatable: bool) -> None:
@@ -297,6 +304,7 @@ class Keyward:
         if attempt < self._settings.retries:
             wait = _retry.wait(error, attempt, repeatable, self._settings.longest_wait)
         if wait is None:
-            raise error
+            # Without the frames below, which hold what was sent and what came.
+            raise error.with_traceback(None)
         sleep(wait)
 

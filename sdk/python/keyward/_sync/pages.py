@@ -56,9 +56,8 @@ class Listing(Generic[M]):
 
     def _page(self, call: Call) -> "Page[M]":
         why = ""
-        wire = self._client._send(call, dict)
         try:
-            return read_page(self._kind, self._name, wire)
+            return read_page(self._kind, self._name, self._client._send(call, dict))
         except WrongShape as wrong:
             why = str(wrong)
         raise unexpected(self._client.base_url, 200, why)

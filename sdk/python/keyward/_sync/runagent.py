@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator, Mapping, Optional
 
+from .. import _settings
 from ..errors import RunFailedError
 from ..models import Invoked, Run, StoredProfile
 from .client import Keyward
@@ -31,12 +32,18 @@ class RunAgentClient:
         auth_token: Optional[str] = None,
         **options: Any,
     ) -> None:
+        key, token = _settings.held(api_key), _settings.held(auth_token)
+        del api_key, auth_token  # no traceback shows them
         self.agent_id = agent_id
-        self._auth_token = _Held(auth_token)
-        self.client = Keyward(base_url, api_key=api_key, **options)
+        self._auth_token = token
+        self.client = Keyward(base_url, api_key=key, **options)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(agent_id={self.agent_id!r}, base_url={self.client.base_url!r})"
+        return f"{type(self).__name__}(agent_id={self.__dict__.get('agent_id')!r})"
+
+    @property
+    def _token(self) -> Optional[str]:
+        return self._auth_token.reveal().decode() if self._auth_token is not None else None
 
     def close(self) -> None:
         """Closes all connections."""
@@ -66,15 +73,15 @@ class RunAgentClient:
 
     def invoke(self, parameters: Optional[Mapping[str, Any]] = None, *, idempotency_key: Optional[str] = None, timeout: Optional[float] = None) -> Invoked:
         """Runs the agent, and waits for its result."""
-        return self.client.runs.invoke(self.agent_id, parameters, auth_token=self._auth_token.text, idempotency_key=idempotency_key, timeout=timeout)
+        return self.client.runs.invoke(self.agent_id, parameters, auth_token=self._token, idempotency_key=idempotency_key, timeout=timeout)
 
     def start(self, parameters: Optional[Mapping[str, Any]] = None, *, idempotency_key: Optional[str] = None) -> Run:
         """Starts a run, and does not wait for it."""
-        return self.client.runs.start(self.agent_id, parameters, auth_token=self._auth_token.text, idempotency_key=idempotency_key)
+        return self.client.runs.start(self.agent_id, parameters, auth_token=self._token, idempotency_key=idempotency_key)
 
     def stream(self, parameters: Optional[Mapping[str, Any]] = None, *, idempotency_key: Optional[str] = None) -> Events:
         """Runs the agent, and tells what happens as it comes."""
-        return self.client.runs.stream(self.agent_id, parameters, auth_token=self._auth_token.text, idempotency_key=idempotency_key)
+        return self.client.runs.stream(self.agent_id, parameters, auth_token=self._token, idempotency_key=idempotency_key)
 
     def upsert_auth_profile(self, auth_data: Mapping[str, Any], *, name: Optional[str] = None, should_save_session: bool = False) -> StoredProfile:
         """Stores an auth profile of the agent, or updates the one that this client has.
@@ -82,9 +89,9 @@ class RunAgentClient:
         From then on this client runs the agent with it.
         """
         stored = self.client.auth_profiles.upsert(
-            self.agent_id, auth_data, name=name, auth_token=self._auth_token.text, should_save_session=should_save_session
+            self.agent_id, auth_data, name=name, auth_token=self._token, should_save_session=should_save_session
         )
-        self._auth_token = _Held(stored.auth_token)
+        self._auth_token = _settings.held(stored.auth_token)
         return stored
 
 
@@ -92,15 +99,3 @@ def _failure(data: Any, run_id: Optional[str]) -> RunFailedError:
     told = data if isinstance(data, dict) else {}
     details = {"run_id": run_id or "", "status": str(told.get("status", ""))}
     return RunFailedError(str(told.get("code", "RUN_FAILED")), str(told.get("message", "")), status=200, details=details)
-
-
-class _Held:
-    """An auth token, that does not print with the client that has it."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: Optional[str]) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return "<secret>" if self.text else "<none>"

@@ -49,7 +49,7 @@ class Exchange:
         self._transport = transport
         self._connection = connection
         self._answer = answer
-        self._body = b""
+        self._body = bytearray()  # not a variable of what reads it, which a traceback may show
 
     @property
     def status(self) -> int:
@@ -66,24 +66,21 @@ class Exchange:
 
     def read(self, most: int, deadline: float) -> bytes:
         """Returns the whole body, and leaves the connection to the next request."""
-        body = bytearray(self._body)
-        while not self._answer.done:
-            if len(body) > most:
-                self.close()
-                raise TooLarge()
-            body += self._receive(deadline)
-        if len(body) > most:
+        while not self._answer.done and len(self._body) <= most:
+            self._body += self._receive(deadline)
+        if len(self._body) > most:
             self.close()
             raise TooLarge()
         if self._answer.reusable:
             self._transport.keep(self._connection)
         else:
             self.close()
-        return bytes(body)
+        return bytes(self._body)
 
     def piece(self, patience: float) -> bytes:
         """Returns what of the body comes next, b"" at its end."""
-        body, self._body = self._body, b""
+        body = bytes(self._body)
+        self._body.clear()
         while not body and not self._answer.done:
             body = self._receive(time.monotonic() + patience)
         if self._answer.done and not body:
