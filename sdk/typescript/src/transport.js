@@ -312,7 +312,8 @@ export class Transport {
   hide(text) {
     const { key, signingSecret, signIn } = this.#s;
     for (const secret of [key, signingSecret, ...(signIn?.secrets ?? [])]) {
-      if (secret) text = text.split(secret).join("[redacted]");
+      // One that is as short as a word is none, and would break what is no secret.
+      if (secret && secret.length >= 8) text = text.split(secret).join("[redacted]");
     }
     return text;
   }

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { inspect } from "node:util";
 
 import { Keyward, KeywardError } from "../src/index.js";
+import { chance } from "../src/retry.js";
 import { cut, html, json, other, refusal } from "./other.js";
 
 const key = "ra_live_" + "a".repeat(34) + "wxyz";
@@ -207,6 +208,14 @@ test("what is deleted at the second try was deleted at the first", async (t) => 
   assert.equal(await client(own.url).keys.revokeSelf(), undefined);
 });
 
+test("waits are by chance, and grow", () => {
+  for (const [n, most] of [[0, 250], [1, 500], [4, 4000], [5, 8000], [50, 8000]]) {
+    const waits = Array.from({ length: 1000 }, () => chance(n));
+    assert.ok(waits.every((wait) => wait >= 0 && wait <= most), `after ${n} tries`);
+    assert.ok(Math.min(...waits) < most * 0.1 && Math.max(...waits) > most * 0.9, `after ${n} tries`);
+  }
+});
+
 test("nobody is waited for longer than is said", async (t) => {
   const server = await other(t, refusal(429, "RATE_LIMITED", { "Retry-After": "3600" }));
   const began = Date.now();
@@ -306,8 +315,10 @@ test("a call ends when its signal does, for that reason", async (t) => {
     const controller = new AbortController();
     const call = client(url).keys.get(7, { signal: controller.signal });
     while (requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    const began = Date.now();
     setTimeout(() => controller.abort(reason), 20);
     await assert.rejects(call, (error) => error === reason);
+    assert.ok(Date.now() - began < 5000, "it does not end at once");
     await assert.rejects(client(url).keys.get(7, { signal: controller.signal }), (error) => error === reason);
     assert.equal(requests.length, 1);
   }
@@ -350,7 +361,10 @@ test("a sign-in goes on when its access token has expired", async (t) => {
       good = `access-${renewed + 1}`;
       return setTimeout(() => json(200, { accessToken: good, refreshToken: `refresh-${renewed + 1}`, tokenType: "Bearer", expiresIn: 900 })(request, response), 50);
     }
-    if (request.headers.authorization !== `Bearer ${good}`) return refusal(401, "EXPIRED_ACCESS_TOKEN")(request, response);
+    if (request.headers.authorization !== `Bearer ${good}`) {
+      // One is refused when the others have new tokens already.
+      return setTimeout(() => refusal(401, "EXPIRED_ACCESS_TOKEN")(request, response), request.path === "/v1/keys/8" ? 200 : 0);
+    }
     return found(request, response);
   });
   const kept = [];
@@ -361,11 +375,17 @@ test("a sign-in goes on when its access token has expired", async (t) => {
     onTokens: async (tokens) => kept.push(tokens.refreshToken),
   });
   const copy = keyward.with({ timeout: 10_000 });
-  await Promise.all([keyward.keys.create({ name: "a" }).catch((error) => assert.equal(error.code, "NOT_KEYWARD")), ...[1, 2, 3].map(() => keyward.keys.get(7)), copy.keys.get(7)]);
+  await Promise.all([keyward.keys.create({ name: "a" }).catch((error) => assert.equal(error.code, "NOT_KEYWARD")), ...[7, 7, 8].map((id) => keyward.keys.get(id)), copy.keys.get(7)]);
   assert.deepEqual(kept, ["refresh-2"]);
   good = "nobody's";
   await keyward.keys.get(7);
   assert.deepEqual(kept, ["refresh-2", "refresh-3"]);
+
+  const never = await other(t, (request, response) =>
+    request.path === "/auth/token/refresh" ? json(200, { accessToken: "a", refreshToken: "r" })(request, response) : refusal(401, "EXPIRED_ACCESS_TOKEN")(request, response),
+  );
+  await fails(new Keyward({ baseUrl: never.url, signIn: { accessToken: "x", refreshToken: "y" } }).keys.get(7), "EXPIRED_ACCESS_TOKEN", 401);
+  assert.equal(never.requests.length, 3);
 
   const refuses = new Keyward({ baseUrl: server.url, signIn: { accessToken: "x", refreshToken: "refresh-3" }, onTokens: () => Promise.reject(new Error("the disk is full")) });
   await assert.rejects(refuses.keys.get(7), /the disk is full/);
