@@ -3,17 +3,20 @@
 package python_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,14 +44,26 @@ func TestThePythonSDKPassesItsTests(t *testing.T) {
 	if err != nil || len(modules) == 0 {
 		t.Fatalf("no tests: %v", err)
 	}
+	// All at once: most of it is waiting.
+	wait := make(map[string]func() ([]byte, error))
 	for _, file := range modules {
 		module := strings.TrimSuffix(filepath.Base(file), ".py")
+		c := exec.CommandContext(t.Context(), python, "-W", "error::ResourceWarning", "-m", "unittest", "tests."+module)
+		c.Env = append(os.Environ(), "KEYWARD_PROGRAM="+program, "KEYWARD_TEST_TLS="+certificates, "PYTHONDONTWRITEBYTECODE=1")
+		c.WaitDelay = time.Second
+		var out bytes.Buffer
+		c.Stdout, c.Stderr = &out, &out
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		wait[module] = func() ([]byte, error) {
+			err := c.Wait()
+			return out.Bytes(), err
+		}
+	}
+	for _, module := range slices.Sorted(maps.Keys(wait)) {
 		t.Run(module, func(t *testing.T) {
-			t.Parallel() // most of it is waiting
-			c := exec.CommandContext(t.Context(), python, "-W", "error::ResourceWarning", "-m", "unittest", "tests."+module)
-			c.Env = append(os.Environ(), "KEYWARD_PROGRAM="+program, "KEYWARD_TEST_TLS="+certificates, "PYTHONDONTWRITEBYTECODE=1")
-			c.WaitDelay = time.Second
-			out, err := c.CombinedOutput()
+			out, err := wait[module]()
 			t.Logf("%s", out)
 			if err != nil {
 				t.Error(err)

@@ -116,10 +116,13 @@ class _Answered(Protocol):
 
 def parse(server: str, answered: _Answered, body: bytes, kind: Type[Any]) -> Any:
     """Returns what a good answer says, as kind; None if that is NoneType."""
-    if kind is type(None):
-        return None
     why = ""
     try:
+        if kind is type(None):
+            # Anything else, as of a page that asks to sign in to a network, has done nothing.
+            if answered.status != 204:
+                raise WrongShape(f"status {answered.status}")
+            return None
         if not _is_json(answered.headers):
             raise WrongShape("is not JSON")
         loaded = _load(body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from . import _http1
 from ._secret import Secret
 from ._settings import Origin, Proxy
@@ -11,6 +13,17 @@ PIECE = 64 << 10
 # A server closes a connection that idles for two minutes, and what is between often
 # sooner. One that is closed while a request is on its way loses it.
 IDLE = 20.0
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Has the system ask whether the other side is there, while an agent works for an hour.
+
+    What is between forgets a connection on which nothing is said.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Broken(Exception):

@@ -117,7 +117,7 @@ class Events(TestCase):
         began = time.monotonic()
         error = self.fails("REVOKED_API_KEY", lambda: face.all(stream))
         self.assertIsInstance(error, keyward.AuthenticationError)
-        self.assertLess(time.monotonic() - began, 8)
+        self.assertLess(time.monotonic() - began, 12)
         face(client.runs.cancel(stream.run_id))
 
 
@@ -199,7 +199,7 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
                 task.cancel()
                 with self.assertRaises(asyncio.CancelledError):
                     await task
-                self.assertLess(time.monotonic() - began, 0.5)
+                self.assertLess(time.monotonic() - began, 5)
             with self.assertRaises(asyncio.TimeoutError):
                 await asyncio.wait_for(client.runs.wait(run.id), 0.2)
             # And the client goes on.

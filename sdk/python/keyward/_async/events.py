@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
 
 from .. import _retry, _sse
 from .._calls import Call, at, broken_error, late_error, stream_error, unexpected
+from .._secret import Secret
 from .._transport import Broken, Late
 from ..errors import KeywardError, TransportError, UnavailableError
 from ..models import Event, Run
@@ -41,6 +42,7 @@ class AsyncEvents:
         self._ready: List[_sse.Message] = []
         self._failures = 0
         self._over = False
+        self._credential: Optional[Secret] = None  # that it was opened with
         self.run_id = run_id
         self.last_event_id = after
 
@@ -114,6 +116,7 @@ class AsyncEvents:
             if self.last_event_id:
                 extra["Last-Event-ID"] = str(self.last_event_id)
         exchange = await self._client._begin(call, extra)
+        self._credential = self._client._held
         if exchange.status == 204:
             self._over = True
             exchange.close()
@@ -148,10 +151,13 @@ class AsyncEvents:
     async def _again(self, failure: KeywardError) -> None:
         """Waits until the stream is opened again, or raises why it is not."""
         goes_on = isinstance(failure, (TransportError, UnavailableError))
-        if not goes_on or self.run_id is None or self._failures > self._client._settings.retries:
+        may = self.run_id is not None and self._failures <= self._client._settings.retries
+        self._failures += 1
+        if may and await self._client._renewed(self._call, failure, self._credential):
+            return
+        if not goes_on or not may:
             self._over = True
             raise failure.with_traceback(None)
-        self._failures += 1
         await sleep(self._messages.retry if self._messages.retry is not None and self._failures > 1 else _retry.pause(self._failures))
 
     def _event(self, message: _sse.Message) -> Union[Event, KeywardError, None]:

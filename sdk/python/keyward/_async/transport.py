@@ -10,7 +10,7 @@ from typing import Any, List, Optional, Tuple
 
 from .. import _http1
 from .._settings import Settings
-from .._transport import IDLE, PIECE, Broken, Late, TooLarge, connect_request
+from .._transport import IDLE, PIECE, Broken, Late, TooLarge, connect_request, keep_alive
 
 sleep = asyncio.sleep
 
@@ -56,6 +56,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            keep_alive(sock)
 
     def data_received(self, data: bytes) -> None:
         self._received += data

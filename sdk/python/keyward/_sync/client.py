@@ -92,8 +92,8 @@ class Keyward:
             timeout=_settings.positive("timeout", timeout),
             connect_timeout=_settings.positive("connect_timeout", connect_timeout),
             retries=retries,
-            longest_wait=longest_wait,
-            max_answer_bytes=max_answer_bytes,
+            longest_wait=_settings.positive("longest_wait", longest_wait),
+            max_answer_bytes=int(_settings.positive("max_answer_bytes", max_answer_bytes)),
             proxy=_settings.proxy_of(proxy),
             ssl_context=_settings.tls(ssl_context, origin.secure),
         )

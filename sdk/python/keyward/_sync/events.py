@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
 
 from .. import _retry, _sse
 from .._calls import Call, at, broken_error, late_error, stream_error, unexpected
+from .._secret import Secret
 from .._transport import Broken, Late
 from ..errors import KeywardError, TransportError, UnavailableError
 from ..models import Event, Run
@@ -42,6 +43,7 @@ class Events:
         self._ready: List[_sse.Message] = []
         self._failures = 0
         self._over = False
+        self._credential: Optional[Secret] = None  # that it was opened with
         self.run_id = run_id
         self.last_event_id = after
 
@@ -115,6 +117,7 @@ class Events:
             if self.last_event_id:
                 extra["Last-Event-ID"] = str(self.last_event_id)
         exchange = self._client._begin(call, extra)
+        self._credential = self._client._held
         if exchange.status == 204:
             self._over = True
             exchange.close()
@@ -149,10 +152,13 @@ class Events:
     def _again(self, failure: KeywardError) -> None:
         """Waits until the stream is opened again, or raises why it is not."""
         goes_on = isinstance(failure, (TransportError, UnavailableError))
-        if not goes_on or self.run_id is None or self._failures > self._client._settings.retries:
+        may = self.run_id is not None and self._failures <= self._client._settings.retries
+        self._failures += 1
+        if may and self._client._renewed(self._call, failure, self._credential):
+            return
+        if not goes_on or not may:
             self._over = True
             raise failure.with_traceback(None)
-        self._failures += 1
         sleep(self._messages.retry if self._messages.retry is not None and self._failures > 1 else _retry.pause(self._failures))
 
     def _event(self, message: _sse.Message) -> Union[Event, KeywardError, None]:

@@ -12,7 +12,7 @@ from typing import List, Optional, Tuple
 
 from .. import _http1
 from .._settings import Settings
-from .._transport import IDLE, PIECE, Broken, Late, TooLarge, connect_request
+from .._transport import IDLE, PIECE, Broken, Late, TooLarge, connect_request, keep_alive
 
 sleep = time.sleep
 Lock = threading.Lock
@@ -176,6 +176,7 @@ class Transport:
 def _dial(at: Tuple[str, int], deadline: float) -> socket.socket:
     sock = socket.create_connection(at, _left(deadline))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    keep_alive(sock)
     return sock
 
 
