@@ -57,8 +57,10 @@ func TestWhatIsNotKeywardIsToldApart(t *testing.T) {
 			t.Errorf("%s: the error has the key: %s", what, said)
 		}
 	}
-	if err := connect(t, answers(t, says(200, "text/html", "<html>")).URL).Keys.RevokeSelf(t.Context()); !errors.Is(err, client.ErrNotKeyward) {
-		t.Errorf("a page where nothing should be: %v", err)
+	for _, h := range []http.HandlerFunc{says(200, "text/html", "<html>"), says(200, "application/json", "{}"), says(202, "application/json", "{}")} {
+		if err := connect(t, answers(t, h).URL).Keys.RevokeSelf(t.Context()); !errors.Is(err, client.ErrNotKeyward) {
+			t.Errorf("something where nothing should be: %v", err)
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ type request struct {
 
 // call sends a request of op, as often as it takes, and returns what is answered.
 func call[Out any](ctx context.Context, c *Client, op *operation, q request) (out Out, err error) {
-	text, err := c.send(ctx, op, q)
+	text, _, err := c.send(ctx, op, q)
 	if err != nil {
 		return out, err
 	}
@@ -41,9 +41,13 @@ func call[Out any](ctx context.Context, c *Client, op *operation, q request) (ou
 	return out, nil
 }
 
-// run is call for an operation that answers nothing.
+// run is call for an operation that answers nothing, which is 204. Any other
+// answer, as of a page where one must sign in to a network, has done nothing.
 func (c *Client) run(ctx context.Context, op *operation, q request) error {
-	_, err := c.send(ctx, op, q)
+	_, status, err := c.send(ctx, op, q)
+	if err == nil && status != http.StatusNoContent {
+		err = &failure{kind: ErrNotKeyward, text: fmt.Sprintf("keyward: %s: %s answers with status %d, where Keyward answers with 204", op.id, c.server, status)}
+	}
 	return err
 }
 
@@ -75,11 +79,11 @@ func firstField(t reflect.Type) string {
 	return name
 }
 
-// send sends a request of op until it is answered, and returns the body of the
-// answer.
-func (c *Client) send(ctx context.Context, op *operation, q request) ([]byte, error) {
-	var text []byte
-	err := c.tries(ctx, op, q, func(ctx context.Context, r *http.Request) error {
+// send sends a request of op until it is answered, and returns the body and the
+// status of the answer.
+func (c *Client) send(ctx context.Context, op *operation, q request) (text []byte, status int, err error) {
+	status = http.StatusNoContent // of a deletion that was done before its answer was lost
+	err = c.tries(ctx, op, q, func(ctx context.Context, r *http.Request) error {
 		if c.timeout > 0 && !op.waits {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, c.timeout)
@@ -90,10 +94,12 @@ func (c *Client) send(ctx context.Context, op *operation, q request) ([]byte, er
 			return err
 		}
 		defer a.Body.Close()
-		text, err = c.read(a)
+		if text, err = c.read(a); err == nil {
+			status = a.StatusCode
+		}
 		return err
 	})
-	return text, err
+	return text, status, err
 }
 
 // tries has try send a request of op until that goes well, or there is no use or

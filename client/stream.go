@@ -139,8 +139,9 @@ func (c *Client) ended(e Event) error {
 		return &failure{kind: ErrNotKeyward, text: fmt.Sprintf("keyward: %s ends a stream as Keyward does not", c.server)}
 	}
 	refused := &Error{Code: said.Code, Message: said.Message, RequestID: said.RequestID}
-	if said.Code == string(ErrUnavailable) {
-		// The server stops; the run does not, and another server may tell of it.
+	// The server stops; the run does not, and another server may tell of it. Or
+	// the stream has outlived its access token.
+	if said.Code == string(ErrUnavailable) || said.Code == string(ErrExpiredAccessToken) && c.signedIn != nil {
 		return &failure{kind: refused, text: refused.Error(), broken: true}
 	}
 	return refused

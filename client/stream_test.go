@@ -172,6 +172,30 @@ func TestAStreamThatSaysNothingIsBroken(t *testing.T) {
 	})
 }
 
+func TestAStreamOutlivesItsAccessToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const expired = `{"code":"EXPIRED_ACCESS_TOKEN","message":"x","request_id":"q"}`
+		o, s := through(func(n int, r *http.Request) (*http.Response, error) {
+			switch n {
+			case 1:
+				return stream(strings.NewReader(part(1, 2) + "event: error\ndata: " + expired + "\n\n")), nil
+			case 2:
+				return refuse(401, "EXPIRED_ACCESS_TOKEN"), nil
+			case 3:
+				return answer(200, `{"accessToken":"new","refreshToken":"new"}`), nil
+			}
+			if r.Header.Get("Authorization") != "Bearer new" {
+				return refuse(401, "EXPIRED_ACCESS_TOKEN"), nil
+			}
+			return stream(strings.NewReader(part(3, 4))), nil
+		})
+		c := connect(t, "https://keys.example.com", o, client.WithSignIn(client.Tokens{AccessToken: "old", RefreshToken: "old"}, nil))
+		if said, err := told(c, t.Context()); said != allOfThem || err != nil || s.n() != 4 {
+			t.Errorf("told %q with %d requests: %v", said, s.n(), err)
+		}
+	})
+}
+
 func TestAnEventHasWhatItIsAbout(t *testing.T) {
 	o, s := through(func(int, *http.Request) (*http.Response, error) { return stream(strings.NewReader(events)), nil })
 	c := connect(t, "https://keys.example.com", o)
