@@ -10,7 +10,7 @@ import io
 import re
 import tokenize
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 HERE = Path(__file__).resolve().parent / "keyward"
 FILES = ("client.py", "events.py", "nouns.py", "pages.py", "runagent.py", "signin.py")
@@ -39,7 +39,7 @@ def _text(text: str) -> str:
 def synchronous(source: str) -> str:
     """Returns the source without anything asynchronous."""
     lines: List[str] = source.splitlines(keepends=True)
-    edits: Dict[int, List[tuple[int, int, str]]] = {}
+    edits: Dict[int, List[Tuple[int, int, str]]] = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         (row, start), (last, end) = token.start, token.end
         if token.string in ("async", "await"):
@@ -49,15 +49,14 @@ def synchronous(source: str) -> str:
         elif token.type in _STRINGS and row == last:
             edits.setdefault(row, []).append((start, end, _text(token.string)))
         elif token.type in _STRINGS:
-            for line in range(row, last + 1):
-                edits.setdefault(line, []).append((start if line == row else 0, end if line == last else len(lines[line - 1]), ""))
-                a, b, _ = edits[line].pop()
-                edits[line].append((a, b, _text(lines[line - 1][a:b])))
-    for row, found in edits.items():
-        line = lines[row - 1]
-        for start, end, text in sorted(found, reverse=True):
-            line = line[:start] + text + line[end:]
-        lines[row - 1] = line
+            for number in range(row, last + 1):
+                a, b = start if number == row else 0, end if number == last else len(lines[number - 1])
+                edits.setdefault(number, []).append((a, b, _text(lines[number - 1][a:b])))
+    for number, found in edits.items():
+        line = lines[number - 1]
+        for a, b, text in sorted(found, reverse=True):
+            line = line[:a] + text + line[b:]
+        lines[number - 1] = line
     return "".join(lines)
 
 

@@ -179,8 +179,7 @@ def stream_error(data: Any, hidden: Tuple[Secret, ...]) -> errors.KeywardError:
     told = data if isinstance(data, dict) else {}
     code, message = hide(str(told.get("code", "NOT_KEYWARD")), hidden), hide(str(told.get("message", "The stream ended.")), hidden)
     status = _STREAM_STATUS.get(code, 0)
-    kind = errors.UnavailableError if code == "UNAVAILABLE" else errors.of(code, status)
-    return kind(code, message, status=status, request_id=_printable(str(told.get("request_id", ""))))
+    return errors.of(code, status)(code, message, status=status, request_id=_printable(str(told.get("request_id", ""))))
 
 
 # A stream has no status but 200, so its error has that of its code.

@@ -124,7 +124,7 @@ def _fields(cls: type) -> Dict[str, _Field]:
                 _is_optional(hints[f.name]),
                 f.metadata.get("secret", False),
             )
-            for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+            for f in dataclasses.fields(cls)
         }
     return _known[cls]
 

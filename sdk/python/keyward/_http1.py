@@ -78,7 +78,7 @@ class Answer:
     def __init__(self, method: str) -> None:
         self._method = method
         self._held = bytearray()
-        self._step = self._read_head
+        self._step: Callable[[bytearray], bool] = self._read_head
         self._left = 0
         self._keep = True
         self.status = 0

@@ -67,6 +67,16 @@ class Package(unittest.TestCase):
             self.assertTrue(typing.get_type_hints(getattr(models, name)))
         self.assertTrue((SDK / "keyward" / "py.typed").exists())
 
+    def test_its_types_are_right_and_those_of_a_program_that_uses_it(self) -> None:
+        if shutil.which("mypy") is None:
+            if os.environ.get("KEYWARD_TEST_REQUIRE") == "all":
+                self.fail("mypy is not installed")
+            self.skipTest("mypy is not installed")
+        with tempfile.TemporaryDirectory() as folder:
+            command = ["mypy", "--strict", "--python-version", "3.9", "--cache-dir", folder, "keyward", "unasync.py", "tests/typed.py"]
+            checked = subprocess.run(command, cwd=SDK, capture_output=True, text=True)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+
     def test_its_version_is_one(self) -> None:
         self.assertRegex(keyward.__version__, r"\A\d+\.\d+\.\d+\Z")
         self.assertIn("keyward._version.__version__", (SDK / "pyproject.toml").read_text("utf-8"))
