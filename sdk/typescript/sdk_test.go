@@ -15,6 +15,7 @@ import (
 )
 
 func TestTheSDKDoesAsItsTestsClaim(t *testing.T) {
+	t.Parallel()
 	node := program(t, "node", "nodejs")
 	keyward := filepath.Join(t.TempDir(), "keyward")
 	if out, err := exec.Command("go", "build", "-o", keyward, "../../cmd/keyward").CombinedOutput(); err != nil {
@@ -32,12 +33,14 @@ func TestTheSDKDoesAsItsTestsClaim(t *testing.T) {
 
 // Debian's compiler is older than what users have: what it takes, all take.
 func TestTheTypesAreSound(t *testing.T) {
+	t.Parallel()
 	if out, err := run(t, nil, program(t, "tsc", "node-typescript"), "-p", "."); err != nil {
 		t.Errorf("tsc: %v\n%s", err, out)
 	}
 }
 
 func TestTheProgramOfTheREADMEIsSoundTypeScript(t *testing.T) {
+	t.Parallel()
 	tsc := program(t, "tsc", "node-typescript")
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

@@ -91,18 +91,22 @@ func wire(t *testing.T) string {
 	}
 
 	w := writer{types: map[string]string{}, d: &d}
+	offered := map[string]*operation{}
 	for _, methods := range d.Paths {
 		for _, op := range methods {
-			if _, out := leftOut[op.OperationID]; out || op.OperationID == "" {
+			if _, out := leftOut[op.OperationID]; !out && op.OperationID != "" {
+				offered[op.OperationID] = op
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(offered)) { // two names of one type have it from the first
+		op := offered[id]
+		w.query(op)
+		for _, a := range append([]*answer{op.RequestBody}, values(op.Responses)...) {
+			if a == nil || a.Content["application/json"].Schema == nil {
 				continue
 			}
-			w.query(op)
-			for _, a := range append([]*answer{op.RequestBody}, values(op.Responses)...) {
-				if a == nil || a.Content["application/json"].Schema == nil {
-					continue
-				}
-				w.typeOf(a.Content["application/json"].Schema)
-			}
+			w.typeOf(a.Content["application/json"].Schema)
 		}
 	}
 	var b strings.Builder

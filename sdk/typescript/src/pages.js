@@ -36,16 +36,11 @@ export class Pages {
     for (;;) {
       const page = await this.#get(query);
       yield page;
-      const { next_cursor: next, page: number, pages } = page.pagination ?? {};
-      if (next) {
-        // It would go on like this for ever.
-        if (next === query.cursor) throw failure("NOT_KEYWARD", "a page of the list has itself as the next one");
-        query = { ...query, cursor: next, page: undefined };
-      } else if (query.page && number < pages) {
-        query = { ...query, page: number + 1 };
-      } else {
-        return;
-      }
+      const next = page.pagination?.next_cursor;
+      if (!next) return;
+      // It would go on like this for ever.
+      if (next === query.cursor) throw failure("NOT_KEYWARD", "a page of the list has itself as the next one");
+      query = { ...query, cursor: next, page: undefined };
     }
   }
 

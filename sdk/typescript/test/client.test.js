@@ -405,4 +405,8 @@ test("a list is asked for when somebody wants to know, and has an end", async (t
   assert.deepEqual(server.requests.map((r) => r.path), ["/v1/keys?limit=2", "/v1/keys?limit=2&cursor=a", "/v1/keys?limit=2&cursor=b"]);
   await fails(client(server.url).keys.list().all(), "NOT_KEYWARD");
   assert.equal(server.requests[3].path, "/v1/keys?limit=100");
+
+  const both = await other(t, [json(200, { data: [2], pagination: { limit: 1, next_cursor: "a", page: 2, pages: 3, total: 3 } }), page([3], null)]);
+  assert.deepEqual(await client(both.url).keys.list({ page: 2, limit: 1 }).all(), [2, 3]);
+  assert.equal(both.requests[1].path, "/v1/keys?limit=1&cursor=a");
 });

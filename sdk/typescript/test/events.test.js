@@ -110,6 +110,11 @@ test("a run that failed is told, and is no error of the call", async (t) => {
   assert.equal((await client(server.url).runs.wait("run")).status, "failed");
 });
 
+test("a stream may break as often as it goes on in between", async (t) => {
+  const server = await other(t, [events(start, broken), events("retry: 1\n\n" + chunk, broken), events("retry: 1\n\n" + 'id: 3\nevent: log\ndata: "x"\n\n', broken), events(done.replace("3", "4"))]);
+  assert.deepEqual((await read(client(server.url, { retries: 1 }).runs.events("run"))).map((e) => e.id), [1, 2, 3, 4]);
+});
+
 test("of a stream that never goes on there is an end", async (t) => {
   const server = await other(t, [events(start, broken), events("retry: 1\n\n", broken)]);
   await fails(read(client(server.url, { retries: 2 }).runs.events("run")), "UNREACHABLE");
@@ -128,9 +133,15 @@ test("of a stream that never goes on there is an end", async (t) => {
 test("a stream that says nothing is asked for again", async (t) => {
   pace.silence = 50;
   t.after(() => (pace.silence = 45_000));
-  const server = await other(t, [events(start, open), events(chunk + done, open)]);
+  const began = Date.now();
+  const server = await other(t, [events("", open), events(start, open), events(chunk + done, open)]);
   assert.deepEqual(await read(client(server.url).runs.events("run")), seen);
-  const slow = await other(t, events(start + chunk + done));
+  assert.ok(Date.now() - began < 10_000);
+  const slow = await other(t, (request, response) => {
+    events(start, open)(request, response);
+    setTimeout(() => response.write(chunk), 20);
+    setTimeout(() => response.end(done), 40);
+  });
   const all = [];
   for await (const event of client(slow.url).runs.events("run")) {
     all.push(event);

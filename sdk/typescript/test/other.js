@@ -50,5 +50,7 @@ export const events =
   (text, end = (response) => response.end(), headers = {}) =>
   (_, response) => {
     response.writeHead(200, { "Content-Type": "text/event-stream", "X-Run-Id": "run", ...headers });
+    response.flushHeaders();
+    if (text === "") return end(response);
     response.write(text, () => end(response));
   };
