@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/keyward/keyward/client"
+	"github.com/keyward/keyward/internal/terminal"
 )
 
 const defaultData = "./keyward-data"
@@ -41,6 +42,7 @@ server's own machine alone.`,
 
 func createAccountCommand() *cobra.Command {
 	var data string
+	var asJSON bool
 	var in client.CreateAccount
 	c := &cobra.Command{
 		Use:   "create",
@@ -63,11 +65,15 @@ which other users of the machine could see.`,
 			if err := dialControl(data).call(c.Context(), http.MethodPost, "/v1/accounts", in, &made); err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), made)
+			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "made account %s for %s\n", made.ID, made.Email)
 			return err
 		},
 	}
 	dataFlag(c, &data)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().StringVar(&in.Name, "name", "", "the person's name")
 	c.Flags().StringVar(&in.Email, "email", "", "the e-mail to sign in with")
 	return c
@@ -93,21 +99,29 @@ func readPassword(in io.Reader, prompt io.Writer) (string, error) {
 
 func listAccountsCommand() *cobra.Command {
 	var data string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List the accounts of the server, newest first",
 		Example: "  keyward accounts list",
 		RunE: func(c *cobra.Command, _ []string) error {
 			server, next := dialControl(data), ""
+			all := []client.Account{}
 			for {
 				var page client.List[client.Account]
 				if err := server.call(c.Context(), http.MethodGet, "/v1/accounts?limit=100"+next, nil, &page); err != nil {
 					return err
 				}
 				for _, a := range page.Data {
-					fmt.Fprintf(c.OutOrStdout(), "%s  %s  %s  %s\n", a.ID, a.CreatedAt, a.Email, a.Name)
+					if asJSON {
+						all = append(all, a)
+						continue
+					}
+					fmt.Fprintf(c.OutOrStdout(), "%s  %s  %s  %s\n", a.ID, a.CreatedAt, terminal.Line(a.Email), terminal.Line(a.Name))
 				}
-				if page.Pagination.NextCursor == nil {
+				if page.Pagination.NextCursor == nil && asJSON {
+					return printJSON(c.OutOrStdout(), all)
+				} else if page.Pagination.NextCursor == nil {
 					return nil
 				}
 				next = "&cursor=" + *page.Pagination.NextCursor
@@ -115,5 +129,6 @@ func listAccountsCommand() *cobra.Command {
 		},
 	}
 	dataFlag(c, &data)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

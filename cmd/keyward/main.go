@@ -4,10 +4,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -48,7 +50,9 @@ func run() int {
 		fmt.Fprintf(os.Stderr, "keyward: %v\nSee %s --help.\n", usage.err, usage.command)
 		return exitUsage
 	}
-	fmt.Fprintf(os.Stderr, "keyward: %v\n", err)
+	if !errors.As(err, &told{}) {
+		report(os.Stderr, err)
+	}
 	if errors.As(err, &setting) {
 		return exitUsage
 	}
@@ -74,12 +78,28 @@ token opens, for an agent to use at run time.
 Begin with:
 
   keyward demo      tells the whole story on this terminal, in seconds
-  keyward serve     starts a server`,
+  keyward serve     starts a server
+  keyward setup     gets you a key of a server
+
+It ends with 0 if all went well, with 1 if something was refused or failed, and
+with 2 if the command line or a setting is wrong.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), demoCommand(), rootKeyCommand(), accountsCommand(), orgsCommand(), runsCommand(), versionCommand())
-	root.CompletionOptions.HiddenDefaultCmd = true
+	in := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	root.AddGroup(&cobra.Group{ID: "begin", Title: "Begin:"}, &cobra.Group{ID: "use", Title: "Use a server:"},
+		&cobra.Group{ID: "run", Title: "Run a server, on its own machine:"}, &cobra.Group{ID: "more", Title: "More:"})
+	in("begin", setupCommand(), loginCommand(), logoutCommand(), whoamiCommand(), configCommand())
+	in("use", keysCommand(), agentsCommand(), profilesCommand(), runCommand(), runsCommand(), usageCommand(), auditCommand(), scanCommand())
+	in("run", serveCommand(), demoCommand(), rootKeyCommand(), accountsCommand(), orgsCommand())
+	in("more", versionCommand(), completionCommand(root), manCommand(root))
+	root.SetHelpCommandGroupID("more")
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
 	for _, c := range all(root) {
 		c.Args = usageArgs(c.Args)
@@ -113,15 +133,23 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  keyward version",
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), "keyward", version())
+			var err error
+			if asJSON {
+				err = json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+			} else {
+				_, err = fmt.Fprintln(c.OutOrStdout(), "keyward", version())
+			}
 			return err
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
 }
 
 // version is what the binary was built from.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyward/keyward/client"
+	"github.com/keyward/keyward/internal/terminal"
 )
 
 func orgsCommand() *cobra.Command {
@@ -28,23 +29,35 @@ they need no password, and work on the server's own machine alone.`,
 
 func listOrgsCommand() *cobra.Command {
 	var data string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List the organizations of the server with their tiers and limits, newest first",
 		Example: "  keyward orgs list",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return eachOrganization(c.Context(), dialControl(data), func(o client.Organization) error {
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s  %s  %s  %s  %s\n", o.ID, o.CreatedAt, o.Tier, limitsText(o.EffectiveLimits), o.Name)
+			all := []client.Organization{}
+			err := eachOrganization(c.Context(), dialControl(data), func(o client.Organization) error {
+				if asJSON {
+					all = append(all, o)
+					return nil
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "%s  %s  %s  %s  %s\n", o.ID, o.CreatedAt, o.Tier, limitsText(o.EffectiveLimits), terminal.Line(o.Name))
 				return err
 			})
+			if err != nil || !asJSON {
+				return err
+			}
+			return printJSON(c.OutOrStdout(), all)
 		},
 	}
 	dataFlag(c, &data)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 func setTierCommand() *cobra.Command {
 	var data string
+	var asJSON bool
 	var perHour, burst, perMonth int64
 	c := &cobra.Command{
 		Use:   "set-tier ORGANIZATION free|pro|enterprise",
@@ -86,11 +99,15 @@ next request on.`,
 			if err := server.call(c.Context(), http.MethodPatch, "/v1/organizations/"+url.PathEscape(o.ID), change, &now); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s (%s) is on %s: %s\n", now.Name, now.ID, now.Tier, limitsText(now.EffectiveLimits))
+			if asJSON {
+				return printJSON(c.OutOrStdout(), now)
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s (%s) is on %s: %s\n", terminal.Line(now.Name), now.ID, now.Tier, limitsText(now.EffectiveLimits))
 			return err
 		},
 	}
 	dataFlag(c, &data)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().Int64Var(&perHour, "requests-per-hour", 0, "requests of a key in an hour; -1 is unlimited")
 	c.Flags().Int64Var(&burst, "burst", 0, "requests of a key in any one second; -1 is unlimited")
 	c.Flags().Int64Var(&perMonth, "requests-per-month", 0, "requests of a key in a calendar month (UTC); -1 is unlimited")

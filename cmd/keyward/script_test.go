@@ -41,6 +41,9 @@ func TestMain(m *testing.M) {
 //	serving FILE          wait until the server whose output is in FILE serves; $URL is its address
 //	post PATH JSON [KEY]  send that to the server; the answer is in the file answer
 //	keep NAME FIELD       $NAME is that field of the answer
+//	set NAME [FIELD]      $NAME is what the last command printed, or a field of its JSON
+//	dialogue CODE FILE COMMAND…   run a command on a terminal; FILE is what is seen and typed
+//	approve FILE approve|deny     answer a device login whose code is in FILE
 func TestTheManual(t *testing.T) {
 	runner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var got struct{ Arguments map[string]string }
@@ -55,10 +58,14 @@ func TestTheManual(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("RUNNER", runner.URL)
 			env.Setenv("KEYWARD_ADDR", "127.0.0.1:0")
+			env.Setenv("HOME", env.WorkDir+"/home")
+			env.Setenv("KEYWARD_KEYCHAIN", "off") // of whoever runs the tests
+			env.Setenv("TZ", "UTC")
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": exits, "serving": serving, "post": post, "keep": keep,
+			"set": set, "dialogue": dialogue, "approve": approve,
 		},
 	})
 }

@@ -393,7 +393,13 @@ var others = []struct{ variable, help string }{
 	{"KEYWARD_ROOT_KEY", "The root key itself, all its lines. Before KEYWARD_ROOT_KEY_FILE and the root.key of the data folder."},
 	{"KEYWARD_ROOT_KEY_FILE", "The file that holds the root key. Before the root.key of the data folder."},
 	{"KEYWARD_SERVER", "For commands that call a server: its address."},
-	{"KEYWARD_API_KEY", "For commands that call a server: the API key to call it with."},
+	{"KEYWARD_API_KEY", "For commands that call a server: the API key to call it with. Before RUNAGENT_API_KEY, and before the one that is kept."},
+	{"KEYWARD_SIGNING_SECRET", "For commands that call a server: the signing secret of the API key, if it requires signatures."},
+	{"KEYWARD_AUTH_TOKEN", "For commands that use an auth profile: its auth token."},
+	{"KEYWARD_PASSWORD", "For setup and login: the password."},
+	{"KEYWARD_SETUP_CODE", "For setup: the setup code of a new server."},
+	{"KEYWARD_CONFIG_DIR", "For commands that call a server: the folder of what they keep, instead of keyward in the user's folder for settings."},
+	{"KEYWARD_KEYCHAIN", "For commands that call a server: off is to keep keys in a file, and not in the system's keychain."},
 	{"KEYWARD_RUN_ID", "Set for a program that a command runner starts: the id of its run."},
 }
 

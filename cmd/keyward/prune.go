@@ -7,26 +7,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func runsCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "runs",
-		Short: "Remove old runs, as the operator on the server's own machine",
-		Long: `The server removes runs by itself, as the settings runs.keep and runs.keep_logs
-say. The command talks to the running server through the control socket in its
-data folder, so it needs no password, and works on the server's own machine alone.`,
-		Example: "  keyward runs prune --older-than 168h",
-	}
-	c.AddCommand(pruneRunsCommand())
-	return c
-}
-
 func pruneRunsCommand() *cobra.Command {
 	var data string
 	var olderThan time.Duration
 	c := &cobra.Command{
 		Use:   "prune",
-		Short: "Remove the runs that ended some time ago, with their logs",
-		Long: `Remove the runs, of all organizations, that ended longer ago than --older-than,
+		Short: "Remove the runs that ended some time ago, as the operator on the server's own machine",
+		Long: `The server removes runs by itself, as the settings runs.keep and runs.keep_logs say.
+The command talks to the running server through the control socket in its data
+folder, so it needs no password, and works on the server's own machine alone.
+
+Remove the runs, of all organizations, that ended longer ago than --older-than,
 with their output and their logs. Without the flag, remove what the settings
 runs.keep and runs.keep_logs say, now and not within the hour. It is done a little
 at a time, so that the server goes on as ever. Runs that have not ended stay.`,
