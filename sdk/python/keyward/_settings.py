@@ -59,7 +59,9 @@ class Settings(NamedTuple):
 
 def origin(base_url: Optional[str], allow_http: bool) -> Origin:
     """Returns the server that base_url names, or else ``KEYWARD_SERVER``."""
-    text = base_url if base_url is not None else os.environ.get("KEYWARD_SERVER") or DEFAULT_SERVER
+    name, text = "base_url", base_url
+    if text is None:
+        name, text = "KEYWARD_SERVER", os.environ.get("KEYWARD_SERVER") or DEFAULT_SERVER
     try:
         # What urlsplit would pass over.
         if not text.isprintable() or " " in text.strip():
@@ -69,15 +71,15 @@ def origin(base_url: Optional[str], allow_http: bool) -> Origin:
         host = parts.hostname or ""
         host = host if ":" in host else host.encode("idna").decode("ascii")
     except ValueError:
-        raise ValueError("base_url is not a URL") from None
+        raise ValueError(f"{name} is not a URL") from None
     if parts.scheme not in ("http", "https") or not host or not all("\x21" <= c <= "\x7e" for c in host):
-        raise ValueError("base_url must be like https://keyward.example.com")
+        raise ValueError(f"{name} must be like https://keyward.example.com")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("base_url must have no user name in it; give the key as api_key")
+        raise ValueError(f"{name} must have no user name in it; give the key as api_key")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("base_url must be the server's address alone, without a path")
+        raise ValueError(f"{name} must be the server's address alone, without a path")
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
-        raise ValueError("base_url is http:// and not of this machine, so keys would be sent in the open; use https://, or allow_http=True in a network that you trust")
+        raise ValueError(f"{name} is http:// and not of this machine, so keys would be sent in the open; use https://, or allow_http=True in a network that you trust")
     return Origin(parts.scheme, host, port if port is not None else (443 if parts.scheme == "https" else 80))
 
 

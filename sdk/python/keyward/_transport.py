@@ -14,6 +14,9 @@ PIECE = 64 << 10
 # sooner. One that is closed while a request is on its way loses it.
 IDLE = 20.0
 
+# How many are kept for later calls, after many at once.
+MOST_IDLE = 64
+
 
 def keep_alive(sock: socket.socket) -> None:
     """Has the system ask whether the other side is there, while an agent works for an hour.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import unittest
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from unittest import mock
 
@@ -234,6 +237,15 @@ class Errors(TestCase):
             self.assertIsInstance(self.fails("INVALID_API_KEY", lambda: face(nobody.keys.get_self())), keyward.AuthenticationError)
 
     @each
+    def test_a_body_that_is_too_large_is_an_error_that_says_so(self, face: Face) -> None:
+        person = Person(server())
+        client = face.client(person.server, api_key=person.key)
+        for size in (2 << 20, 16 << 20):
+            error = self.fails("BODY_TOO_LARGE", lambda: face(client.runs.invoke("public/echo", {"word": "x" * size})))
+            self.assertEqual(error.status, 413)
+        self.assertEqual(face(client.keys.get_self()).name, "owner")
+
+    @each
     def test_a_limit_says_when_to_come_again(self, face: Face) -> None:
         person = Person(server())
         client = face.client(person.server, api_key=person.key)
@@ -260,6 +272,29 @@ class Errors(TestCase):
                 self.assertEqual((error.status, error.details["field"], error.request_id), (400, "id", ""))
 
 
+class Sharing(TestCase):
+    def test_threads_share_a_client(self) -> None:
+        person = Person(server())
+        with person.client() as client, ThreadPoolExecutor(16) as threads:
+            made = list(threads.map(lambda n: client.keys.create(f"k{n}").name, range(40)))
+            self.assertEqual(made, [f"k{n}" for n in range(40)])
+            names = list(threads.map(lambda n: client.keys.list(limit=100).first_page().data[n].name, range(40)))
+            self.assertEqual(sorted(names), sorted(made))
+
+    @unittest.skipUnless(hasattr(os, "fork"), "there are no forks")
+    def test_a_process_that_forks_keeps_its_connections(self) -> None:
+        person = Person(server())
+        with person.client() as client:
+            client.keys.get_self()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+                child = os.fork()
+            if child == 0:
+                os._exit(0 if client.keys.get_self().name == "owner" else 1)
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+            self.assertEqual(client.keys.get_self().name, "owner")
+
+
 class Settings(TestCase):
     def test_the_environment_names_server_and_key(self) -> None:
         person = Person(server())
@@ -273,6 +308,9 @@ class Settings(TestCase):
         with mock.patch.dict(os.environ, {"KEYWARD_API_KEY": "YOUR_API_KEY"}):
             with keyward.Keyward(person.server, access_token=person.tokens.access_token) as client:
                 self.assertEqual(client.auth.me().email, person.email)
+        with mock.patch.dict(os.environ, {"KEYWARD_SERVER": "http://keyward.example.com"}):
+            with self.assertRaisesRegex(ValueError, "^KEYWARD_SERVER is http://"):
+                keyward.Keyward()
         self.assertEqual(keyward.Keyward().base_url, "http://127.0.0.1:8080")
 
     def test_addresses_that_are_not_safe_are_refused(self) -> None:

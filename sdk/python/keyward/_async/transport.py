@@ -10,7 +10,7 @@ from typing import Any, List, Optional, Tuple
 
 from .. import _http1
 from .._settings import Settings
-from .._transport import IDLE, PIECE, Broken, Late, TooLarge, connect_request, keep_alive
+from .._transport import IDLE, MOST_IDLE, PIECE, Broken, Late, TooLarge, connect_request, keep_alive
 
 sleep = asyncio.sleep
 
@@ -235,7 +235,7 @@ class AsyncTransport:
         return None
 
     def keep(self, connection: _Connection) -> None:
-        if self._closed or connection._loop is not self._loop:
+        if self._closed or connection._loop is not self._loop or len(self._idle) >= MOST_IDLE:
             connection.close()
             return
         connection.since = time.monotonic()

@@ -12,7 +12,7 @@ from typing import List, Optional, Tuple
 
 from .. import _http1
 from .._settings import Settings
-from .._transport import IDLE, PIECE, Broken, Late, TooLarge, connect_request, keep_alive
+from .._transport import IDLE, MOST_IDLE, PIECE, Broken, Late, TooLarge, connect_request, keep_alive
 
 sleep = time.sleep
 Lock = threading.Lock
@@ -130,7 +130,10 @@ class Transport:
             if self._closed:
                 raise RuntimeError("the client is closed")
             if self._process != os.getpid():
-                # After a fork they are the parent's, who goes on using them.
+                # After a fork they are the parent's, who goes on using them: closing them
+                # here does not end them.
+                for connection in self._idle:
+                    connection.close()
                 self._idle, self._process = [], os.getpid()
             while self._idle:
                 connection = self._idle.pop()
@@ -141,7 +144,7 @@ class Transport:
 
     def keep(self, connection: _Connection) -> None:
         with self._lock:
-            if not self._closed and self._process == os.getpid():
+            if not self._closed and self._process == os.getpid() and len(self._idle) < MOST_IDLE:
                 connection.since = time.monotonic()
                 self._idle.append(connection)
                 return
