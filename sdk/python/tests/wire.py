@@ -18,7 +18,9 @@ class Listener:
         self.connections = 0
         self._open: List[socket.socket] = []
         self._lock = threading.Lock()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._over = False
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         while True:
@@ -26,6 +28,8 @@ class Listener:
                 connection, _ = self.socket.accept()
             except OSError:
                 return
+            if self._over:
+                return connection.close()
             with self._lock:
                 self.connections += 1
                 self._open.append(connection)
@@ -47,6 +51,13 @@ class Listener:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        # Not closed while it is accepted on: another listener may get its number.
+        self._over = True
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 5).close()
+        except OSError:
+            pass
+        self._accepting.join(5)
         self.socket.close()
         with self._lock:
             for connection in self._open:
