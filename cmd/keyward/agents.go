@@ -53,7 +53,7 @@ string, number, boolean, json and totp.
 ` + agentFile,
 		example: `  keyward agents create --id invoices --name Invoices --url https://agents.example.com/invoices --arg username --arg password:string:required:sensitive
   keyward agents create -f invoices.yaml`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVarP(&file, "file", "f", "", "the file that defines it; - is standard input")
 		c.Flags().StringVar(&d.ID, "id", "", "its id (default: one is made)")
 		c.Flags().StringVar(&d.Name, "name", "", "what people call it")
@@ -213,7 +213,7 @@ one that is made is shown this once, on standard output: id, a space, secret.
 The file may hold a list of agents, or several of them, with --- between.`,
 		example: `  keyward agents apply -f agents.yaml
   generate-agents | keyward agents apply -f -`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVarP(&file, "file", "f", "", "the file; - is standard input")
 	}, func(ctx context.Context, r *remote, _ []string) error {
 		if file == "" {
@@ -300,7 +300,7 @@ func listAgentsCommand() *cobra.Command {
 		long: `List the organization's agents, and the operator's public ones as public/ID.`,
 		example: `  keyward agents list
   keyward agents list --json`,
-	}, cobra.NoArgs, nil, func(ctx context.Context, r *remote, _ []string) error {
+	}, nil, nil, func(ctx context.Context, r *remote, _ []string) error {
 		c, err := r.dial()
 		if err != nil {
 			return err

@@ -22,7 +22,7 @@ func auditCommand() *cobra.Command {
 		example: `  keyward audit
   keyward audit --action key.create --from 7d
   keyward audit --subject agent/invoices --json`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVar(&f.Action, "action", "", "what was done, such as key.create")
 		c.Flags().StringVar(&f.SubjectKind, "subject", "", "to what: a kind such as agent, or kind/id")
 		c.Flags().StringVar(&f.AccountID, "account", "", "by the account with this id")

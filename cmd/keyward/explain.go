@@ -127,7 +127,9 @@ func (r *remote) next(err error) string {
 		return "Choose another id, or change that agent: keyward agents apply -f FILE."
 	case is(client.ErrAgentChanged):
 		return "Its destination is another than when the profile was stored: keyward profiles update accepts it."
-	case is(client.ErrInsufficientScope, client.ErrKeyTooWeak, client.ErrAgentNotAllowed, client.ErrIPNotAllowed):
+	case is(client.ErrKeyTooWeak):
+		return "A key can make, change and rotate what is no stronger than itself, and not itself. keyward login --email signs you in as yourself."
+	case is(client.ErrInsufficientScope, client.ErrAgentNotAllowed, client.ErrIPNotAllowed):
 		return "keyward whoami tells what your key may do. One that may do more is needed."
 	case is(client.ErrRouteNotFound, client.ErrMethodNotAllowed):
 		return fmt.Sprintf("The server does not know this call: it is older, or newer, than this keyward (%s). Use the version that it has.", version())

@@ -75,7 +75,7 @@ organization (a service key) unless --type says otherwise.`,
   keyward keys create --scope read --name "monitoring"
   keyward keys create --agent-id agent-123 --name "agent-specific"
   keyward keys create --name trial --type temporary --expires-in 2h --requests-per-hour 50`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		f.set(c.Flags())
 		c.Flags().StringVar(&kind, "type", "", "personal, service or temporary")
 		c.Flags().BoolVar(&disabled, "disabled", false, "it can't be used until it is enabled")
@@ -134,7 +134,7 @@ func listKeysCommand() *cobra.Command {
 		example: `  keyward keys list
   keyward keys list --status revoked
   keyward keys list --external-id customer-42 --json`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVar(&f.Status, "status", "", "active, disabled, expired or revoked")
 		c.Flags().StringVar(&f.Type, "type", "", "personal, service or temporary")
 		c.Flags().StringVar(&f.ExternalID, "external-id", "", "of whoever you call so")
@@ -503,7 +503,7 @@ the key's limits unless --cost says so.`,
 		example: `  keyward keys verify
   printf '%s\n' "$KEY" | keyward keys verify --scope agents:run --ip 192.0.2.7
   keyward keys verify --file key.txt --json`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVar(&file, "file", "", "the file that holds the key")
 		c.Flags().StringSliceVar(&in.Scopes, "scope", nil, "a scope that it must have (may be given again)")
 		c.Flags().StringVar(&in.AgentID, "agent-id", "", "the agent that it is to be used for")

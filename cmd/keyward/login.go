@@ -81,7 +81,7 @@ Who has no account, or wants a key for longer: keyward setup.`,
 		example: `  keyward login
   keyward login --server https://keys.example.com --email jane@example.com
   printf '%s\n' "$KEY" | keyward login --with-key`,
-	}, cobra.NoArgs, f.set, func(ctx context.Context, r *remote, _ []string) error {
+	}, nil, f.set, func(ctx context.Context, r *remote, _ []string) error {
 		if err := f.check(r); err != nil {
 			return err
 		}
@@ -285,7 +285,7 @@ what is kept here. A key that keyward setup made, or that you gave, is forgotten
 and goes on working elsewhere; --revoke ends it too.`,
 		example: `  keyward logout
   keyward logout --server https://keys.example.com --revoke`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		asksFirst(c)
 		c.Flags().BoolVar(&revoke, "revoke", false, "end the key that is kept, wherever it is used")
 	}, func(ctx context.Context, r *remote, _ []string) error {
@@ -357,7 +357,7 @@ func whoamiCommand() *cobra.Command {
 or the key that is used.`,
 		example: `  keyward whoami
   keyward whoami --server https://keys.example.com --json`,
-	}, cobra.NoArgs, nil, func(ctx context.Context, r *remote, _ []string) error {
+	}, nil, nil, func(ctx context.Context, r *remote, _ []string) error {
 		c, err := r.dial()
 		if err != nil {
 			return err

@@ -102,6 +102,9 @@ with 2 if the command line or a setting is wrong.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
 	for _, c := range all(root) {
+		if c.Args == nil && c.HasSubCommands() {
+			c.Args = cobra.NoArgs // which tells of an unknown command
+		}
 		c.Args = usageArgs(c.Args)
 		if c.HasSubCommands() {
 			// Without this, cobra takes an unknown command below c for none.
@@ -122,7 +125,13 @@ func all(c *cobra.Command) []*cobra.Command {
 // usageArgs makes what check refuses a mistake in the command line.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	if check == nil {
-		check = cobra.NoArgs
+		check = func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				// Whatever it is, it may be a secret.
+				return errors.New("takes no arguments, only flags")
+			}
+			return nil
+		}
 	}
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {

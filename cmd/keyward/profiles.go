@@ -347,7 +347,7 @@ func listProfilesCommand() *cobra.Command {
 		long: `List the auth profiles of an agent, or of all agents.`,
 		example: `  keyward profiles list
   keyward profiles list --agent invoices --json`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVar(&agent, "agent", "", "the agent that they are of")
 	}, func(ctx context.Context, r *remote, _ []string) error {
 		c, err := r.dial()
@@ -476,7 +476,7 @@ standard output, alone. The old one works until the grace ends, or is refused at
 once without --grace.`,
 		example: `  keyward profiles token rotate --agent invoices --grace 24h
   keyward profiles token rotate --agent invoices --token-file jane.token`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		asksFirst(c)
 		c.Flags().StringVar(&agent, "agent", "", "the agent that the profile is of")
 		c.Flags().Var(&grace, "grace", "for how long the old token goes on working, such as 24h or 7d; 30d at most")

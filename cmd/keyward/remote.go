@@ -48,7 +48,7 @@ func remoteCommand(p page, args cobra.PositionalArgs, set func(*cobra.Command), 
 			r.Screen = terminal.New(c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr(), os.LookupEnv)
 			r.home = home.Open(os.LookupEnv)
 			err := do(c.Context(), &r, args)
-			if usage := (usageError{}); err == nil || errors.As(err, &usage) {
+			if err == nil || errors.As(err, &usageError{}) || errors.As(err, &told{}) {
 				return err
 			}
 			if c.Context().Err() != nil && errors.Is(err, context.Canceled) {

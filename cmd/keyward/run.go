@@ -221,7 +221,7 @@ func listRunsCommand() *cobra.Command {
 		long: `List the organization's runs, newest first.`,
 		example: `  keyward runs list
   keyward runs list --agent invoices --status failed --json`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVar(&f.AgentID, "agent", "", "of this agent")
 		c.Flags().StringVar(&f.Status, "status", "", "queued, running, succeeded, failed, cancelled, timed_out or interrupted")
 		c.Flags().IntVar(&limit, "limit", 50, "how many at most")

@@ -37,7 +37,7 @@ shown as it begins and ends; --key api_key prints all of it, alone.`,
 		example: `  keyward config show
   keyward config show --key api_key
   export KEYWARD_API_KEY="$(keyward config show --key api_key)"`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVar(&key, "key", "", "print this one alone: api_key, server or config_file")
 	}, func(_ context.Context, r *remote, _ []string) error {
 		switch key {

@@ -44,7 +44,7 @@ Where a key is kept already and works, nothing is done, unless --new-key is give
 		example: `  keyward setup
   keyward setup --server https://keys.example.com --browser
   printf '%s\n' "$PASSWORD" | keyward setup --sign-up --name Jane --email jane@example.com`,
-	}, cobra.NoArgs, func(c *cobra.Command) {
+	}, nil, func(c *cobra.Command) {
 		s.set(c)
 		c.Flags().BoolVar(&s.signUp, "sign-up", false, "make an account")
 		c.Flags().StringVar(&s.name, "name", "", "with --sign-up: your name")
