@@ -111,9 +111,9 @@ test("a run that failed is told, and is no error of the call", async (t) => {
 });
 
 test("a stream may break as often as it goes on in between", async (t) => {
-  const server = await other(t, [events(start, broken), events("retry: 200\n\n" + chunk, broken), events("retry: 1\n\n" + 'id: 3\nevent: log\ndata: "x"\n\n', broken), events(done.replace("3", "4"))]);
+  const server = await other(t, [events(start, broken), events("retry: 600\n\n" + chunk, broken), events("retry: 1\n\n" + 'id: 3\nevent: log\ndata: "x"\n\n', broken), events(done.replace("3", "4"))]);
   assert.deepEqual((await read(client(server.url, { retries: 1 }).runs.events("run"))).map((e) => e.id), [1, 2, 3, 4]);
-  assert.ok(server.requests[2].at - server.requests[1].at >= 190, "nobody comes before the server wants");
+  assert.ok(server.requests[2].at - server.requests[1].at >= 590, "nobody comes before the server wants");
 });
 
 test("of a stream that never goes on there is an end", async (t) => {
