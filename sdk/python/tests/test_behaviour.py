@@ -209,6 +209,28 @@ class Behaviour(unittest.TestCase):
         self.assertEqual({c for c in called if c not in LEFT_OUT and not RUNAGENT.match(c)} - set(offered(keyward.Keyward())), set())
 
 
+class Comparing(unittest.TestCase):
+    def test_a_difference_is_seen(self) -> None:
+        for want, good, bad in (
+            (1, [1, 1.0], [2, "1", True, None, [1]]),
+            (True, [True], [1, "true", False]),
+            (None, [None], [0, False, "", {}]),
+            ("a", ["a"], ["A", None, ["a"]]),
+            ({"a": 1, "b": None}, [{"a": 1}, {"a": 1, "b": None, "c": 2}], [{"b": None}, {"a": 1, "b": 0}, [], None]),
+            ([1, {"a": 2}], [[1, {"a": 2, "b": 3}]], [[1], [1, {"a": 2}, 3], [{"a": 2}, 1], None]),
+            ({"$matches": "^ra_"}, ["ra_x"], ["xra_", 7, None]),
+            ({"$is": "number"}, [1, 2.5], [True, "1", None]),
+            ({"$is": "null"}, [None], [0, ""]),
+            ({"$length": 2}, ["ab", [1, 2]], ["a", [], {"a": 1, "b": 2}]),
+            ({"$least": 3}, [3, 4.5], [2, "4", True, None]),
+            ({"$has": {"a": 1}}, [[{"a": 2}, {"a": 1, "b": 1}]], [[], [{"a": 2}], {"a": 1}]),
+        ):
+            for got in good:
+                self.assertTrue(like(want, got), (want, got))
+            for got in bad:
+                self.assertFalse(like(want, got), (want, got))
+
+
 def _add(kind: type, path: Any) -> Tuple[str, Callable[[unittest.TestCase], None]]:
     def run(self: unittest.TestCase) -> None:
         face = kind()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import threading
 import time
 import unittest
@@ -15,6 +16,8 @@ import keyward
 from .faces import Face, TestCase, each
 from .server import CONFIG, Person, Server, program, server
 from .wire import Cutter
+
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # or it tells of each step that is slow
 
 
 class Runs(TestCase):

@@ -353,6 +353,14 @@ class Streams(TestCase):
             self.assertEqual([line for r in lines for line in r if line.startswith(b"Last-Event-ID")], [b"Last-Event-ID: 2", b"Last-Event-ID: 3", b"Last-Event-ID: 3"])
 
     @each
+    def test_nobody_comes_again_before_the_server_wants(self, face: Face) -> None:
+        first = self.stream(self.event(1, "start")).replace(b"retry: 10\n", b"retry: 700\n")
+        with Script(first, self.stream(self.event(2, "done", self.done))) as there:
+            began = time.monotonic()
+            self.assertEqual(len(face.all(face.client(there.url).runs.events("r1"))), 2)
+            self.assertTrue(0.7 <= time.monotonic() - began < 10)
+
+    @each
     def test_a_stream_that_gets_nowhere_gives_up(self, face: Face) -> None:
         with Script(self.stream()) as there:
             self.fails("UNREACHABLE", lambda: face.all(face.client(there.url, retries=1).runs.events("r1")))

@@ -42,6 +42,7 @@ class AsyncEvents:
         self._ready: List[_sse.Message] = []
         self._failures = 0
         self._over = False
+        self._retry = 0.0  # after which the server wants to be asked again, in seconds
         self._credential: Optional[Secret] = None  # that it was opened with
         self.run_id = run_id
         self.last_event_id = after
@@ -133,6 +134,8 @@ class AsyncEvents:
         try:
             piece = await exchange.piece(_PATIENCE)
             self._ready += self._messages.receive(piece)
+            if self._messages.retry is not None:
+                self._retry = self._messages.retry
             if piece:
                 return
             failure = broken_error(self._client.base_url, Broken("the stream ended before the run did", sent=True))
@@ -158,7 +161,7 @@ class AsyncEvents:
         if not goes_on or not may:
             self._over = True
             raise failure.with_traceback(None)
-        await sleep(self._messages.retry if self._messages.retry is not None and self._failures > 1 else _retry.pause(self._failures))
+        await sleep(min(self._retry, self._client._settings.longest_wait) + _retry.pause(self._failures - 1))
 
     def _event(self, message: _sse.Message) -> Union[Event, KeywardError, None]:
         """Returns the event that a message is, or why the stream can't go on; None if it was seen."""

@@ -299,5 +299,5 @@ def _told(error: BaseException, sent: bool) -> BaseException:
     if isinstance(error, _http1.ProtocolError):
         return Broken(str(error), sent)
     if isinstance(error, OSError):
-        return Broken(error.strerror or type(error).__name__, sent)
+        return Broken(error.strerror or str(error) or type(error).__name__, sent)
     return error
