@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -282,22 +283,40 @@ func apply(ctx context.Context, c *client.Client, d client.AgentDefinition) (act
 	if d.TimeoutSeconds == 0 {
 		d.TimeoutSeconds = 300
 	}
-	changed, err := c.Agents.Change(ctx, d.ID, client.AgentChange{
+	for i := range d.InputArguments {
+		if a := &d.InputArguments[i]; a.Type == "totp" {
+			a.Sensitive = true
+		}
+	}
+	if same(d, client.AgentDefinition{
+		ID: d.ID, Name: now.Name, Description: now.Description, InputArguments: now.InputArguments, Runner: now.Runner, Visibility: now.Visibility,
+		TimeoutSeconds: now.TimeoutSeconds, Idempotent: now.Idempotent, MaxConcurrent: now.MaxConcurrent,
+	}) {
+		return "unchanged", "", nil
+	}
+	_, err = c.Agents.Change(ctx, d.ID, client.AgentChange{
 		Name: &d.Name, Description: &d.Description, InputArguments: &d.InputArguments, Runner: &d.Runner, Visibility: &d.Visibility,
 		TimeoutSeconds: &d.TimeoutSeconds, Idempotent: &d.Idempotent, MaxConcurrent: &d.MaxConcurrent,
 	})
-	// The server knows best what is the same: it has not written what is.
-	action = "changed"
-	if err == nil && changed.UpdatedAt.Equal(now.UpdatedAt.Time) {
-		action = "unchanged"
+	return "changed", "", err
+}
+
+// same reports whether two are the same as JSON, however that is written.
+func same(a, b client.AgentDefinition) bool {
+	read := func(d client.AgentDefinition) (v any) {
+		if text, err := json.Marshal(d); err == nil {
+			_ = json.Unmarshal(text, &v)
+		}
+		return v
 	}
-	return action, "", err
+	return reflect.DeepEqual(read(a), read(b))
 }
 
 func listAgentsCommand() *cobra.Command {
 	return remoteCommand(page{
 		use: "list", short: "List the agents",
-		long: `List the organization's agents, and the operator's public ones as public/ID.`,
+		long: `List the organization's agents. The operator's public ones are not among them; they
+are shown and run as public/ID.`,
 		example: `  keyward agents list
   keyward agents list --json`,
 	}, nil, nil, func(ctx context.Context, r *remote, _ []string) error {

@@ -344,7 +344,8 @@ func listProfilesCommand() *cobra.Command {
 	var agent string
 	return remoteCommand(page{
 		use: "list", short: "List the auth profiles of an agent, or of all",
-		long: `List the auth profiles of an agent, or of all agents.`,
+		long: `List the auth profiles of an agent, or of all of the organization's. Those of one of
+the operator's public agents are listed with --agent public/ID.`,
 		example: `  keyward profiles list
   keyward profiles list --agent invoices --json`,
 	}, nil, func(c *cobra.Command) {

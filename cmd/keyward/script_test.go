@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 //	approve FILE approve|deny     answer a device login whose code is in FILE
 func TestTheManual(t *testing.T) {
 	runner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			return // asked whether it is there
+		}
 		var got struct{ Arguments map[string]string }
 		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
 			t.Errorf("the runner: %v", err)
