@@ -167,6 +167,20 @@ class OtherNouns(TestCase):
         self.assertLess(abs(entry.at - datetime.now(timezone.utc)), timedelta(minutes=1))
 
     @each
+    def test_the_operator_sees_accounts_and_sets_what_organizations_may(self, face: Face) -> None:
+        person = Person(server())
+        tokens = server().operator().auth.sign_in("operator@example.com", "long enough for it")
+        operator = face.client(person.server, sign_in=tokens)
+        self.assertIn(person.email, [a.email for a in face.all(operator.accounts.list(limit=100))])
+        mine = face(face.client(person.server, sign_in=person.tokens).auth.me()).organizations[0]
+        self.assertEqual((mine.tier, mine.limits.requests_per_hour), ("enterprise", None))
+        changed = face(operator.organizations.change(mine.id, tier="pro", limits={"burst": 7}, quotas=keyward.Quotas(keys=3)))
+        self.assertEqual((changed.tier, changed.limits.burst, changed.effective_limits.requests_per_hour, changed.quotas.keys), ("pro", 7, 1000, 3))
+        self.assertEqual([o.tier for o in face.all(operator.organizations.list(limit=100)) if o.id == mine.id], ["pro"])
+        self.assertEqual(face(face.client(person.server, api_key=person.key).keys.get_self()).tier, "pro")
+        self.fails("NOT_ALLOWED", lambda: face(face.client(person.server, sign_in=person.tokens).organizations.list().first_page()))
+
+    @each
     def test_an_account_signs_in_and_out_and_is_deleted(self, face: Face) -> None:
         person = Person(server())
         nobody = face.client(person.server)

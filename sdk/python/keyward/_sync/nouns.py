@@ -140,7 +140,7 @@ class Keys(_Noun):
         add_ips: Union[Sequence[str], Unset] = UNSET,
         remove_ips: Union[Sequence[str], Unset] = UNSET,
         expires_in: Union[int, None, Unset] = UNSET,
-        limits: Union[Mapping[str, Optional[int]], None, Unset] = UNSET,
+        limits: Union[KeyLimits, Mapping[str, Optional[int]], None, Unset] = UNSET,
         require_signature: Union[bool, Unset] = UNSET,
         enabled: Union[bool, Unset] = UNSET,
         external_id: Union[str, None, Unset] = UNSET,
