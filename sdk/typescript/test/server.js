@@ -26,7 +26,23 @@ export async function start() {
     program = join(folder, "keyward");
     await promisify(execFile)("go", ["build", "-o", program, "./cmd/keyward"], { cwd: root });
   }
-  const server = spawn(program, ["serve", "--config", repository("sdk/behaviour/keyward.yaml"), "--addr", "127.0.0.1:0", "--data", join(folder, "data")], {
+  let server = await serve(program, folder, "127.0.0.1:0");
+  return {
+    url: server.url,
+    /** Ends it without a warning, and starts it again at the same address. */
+    async killAndStart() {
+      await server.end("SIGKILL");
+      server = await serve(program, folder, server.url.slice("http://".length));
+    },
+    async stop() {
+      await server.end("SIGTERM");
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function serve(program, folder, address) {
+  const server = spawn(program, ["serve", "--config", repository("sdk/behaviour/keyward.yaml"), "--addr", address, "--data", join(folder, "data")], {
     cwd: folder,
     env: { PATH: process.env.PATH, HOME: folder },
     stdio: ["ignore", "pipe", "pipe"],
@@ -42,12 +58,9 @@ export async function start() {
   });
   return {
     url,
-    /** What it has logged so far. */
-    log: () => log,
-    async stop() {
-      server.kill();
+    async end(signal) {
+      server.kill(signal);
       await ended;
-      await rm(folder, { recursive: true, force: true });
     },
   };
 }
