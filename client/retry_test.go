@@ -341,42 +341,85 @@ func TestEveryTryIsSignedAnew(t *testing.T) {
 	})
 }
 
-func TestASignInGoesOnByItself(t *testing.T) {
-	var good atomic.Int64
-	var refreshed atomic.Int64
-	o, _ := through(func(_ int, r *http.Request) (*http.Response, error) {
-		if r.URL.Path == "/auth/token/refresh" {
-			refreshed.Add(1)
-			n := good.Add(1)
-			return answer(200, fmt.Sprintf(`{"accessToken":"access-%d","refreshToken":"refresh-%d"}`, n, n)), nil
-		}
-		if r.Header.Get("Authorization") != fmt.Sprintf("Bearer access-%d", good.Load()) {
-			return refuse(401, "EXPIRED_ACCESS_TOKEN"), nil
-		}
-		return answer(200, `{"id":"me"}`), nil
-	})
-	var kept client.Tokens
-	var times int
-	c := connect(t, "https://keys.example.com", o, client.WithSignIn(client.Tokens{RefreshToken: "refresh-0"}, func(t client.Tokens) error { kept, times = t, times+1; return nil }))
-	other, err := c.With(client.WithRetries(0))
-	if err != nil {
-		t.Fatal(err)
+// issuer answers whoever has the last access token that it gave.
+type issuer struct {
+	good, refreshed atomic.Int64
+}
+
+func (i *issuer) answer(_ int, r *http.Request) (*http.Response, error) {
+	shown := r.Header.Get("Authorization")
+	time.Sleep(time.Second) // so that all who come at once are answered at once
+	if r.URL.Path == "/auth/token/refresh" {
+		i.refreshed.Add(1)
+		n := i.good.Add(1)
+		return answer(200, fmt.Sprintf(`{"accessToken":"access-%d","refreshToken":"refresh-%d"}`, n, n)), nil
 	}
-	for round := range 2 {
-		var all sync.WaitGroup
-		for i := range 16 {
-			all.Go(func() {
-				if _, err := []*client.Client{c, other}[i%2].Auth.Me(t.Context()); err != nil {
+	if shown != fmt.Sprintf("Bearer access-%d", i.good.Load()) {
+		return refuse(401, "EXPIRED_ACCESS_TOKEN"), nil
+	}
+	return answer(200, `{"id":"me"}`), nil
+}
+
+func TestASignInGoesOnByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var server issuer
+		var kept []client.Tokens
+		o, _ := through(server.answer)
+		c := connect(t, "https://keys.example.com", o, client.WithSignIn(client.Tokens{RefreshToken: "refresh-0"}, func(t client.Tokens) error { kept = append(kept, t); return nil }))
+		other, err := c.With(client.WithRetries(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for round := range 3 {
+			var all sync.WaitGroup
+			for i := range 16 {
+				all.Go(func() {
+					if _, err := []*client.Client{c, other}[i%2].Auth.Me(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			if len(kept) != round+1 || int64(len(kept)) != server.refreshed.Load() || kept[round].RefreshToken != fmt.Sprintf("refresh-%d", server.good.Load()) {
+				t.Errorf("round %d: refreshed %d times, kept %v", round, server.refreshed.Load(), kept)
+			}
+			server.good.Add(10) // the token is good no more
+		}
+	})
+}
+
+func TestASignInThatIsSharedIsRenewedByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var server issuer
+		var lock sync.Mutex
+		file := client.Tokens{AccessToken: "access-old", RefreshToken: "refresh-old"}
+		var programs sync.WaitGroup
+		for range 5 {
+			o, _ := through(server.answer)
+			c := connect(t, "https://keys.example.com", o, client.WithSharedSignIn(file,
+				func(ctx context.Context, old client.Tokens, refresh func(context.Context, client.Tokens) (client.Tokens, error)) (client.Tokens, error) {
+					for !lock.TryLock() {
+						time.Sleep(time.Millisecond)
+					}
+					defer lock.Unlock()
+					if file.AccessToken != old.AccessToken {
+						return file, nil
+					}
+					t, err := refresh(ctx, file)
+					file = t
+					return t, err
+				}))
+			programs.Go(func() {
+				if _, err := c.Auth.Me(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})
 		}
-		all.Wait()
-		if want := fmt.Sprintf("refresh-%d", good.Load()); kept.RefreshToken != want || int64(times) != refreshed.Load() || times != round+1 {
-			t.Errorf("kept %s after %d, want %s", kept.RefreshToken, times, want)
+		programs.Wait()
+		if server.refreshed.Load() != 1 {
+			t.Errorf("it was refreshed %d times", server.refreshed.Load())
 		}
-		good.Add(10) // the token is good no more
-	}
+	})
 }
 
 func TestASignInThatCantGoOnSaysSo(t *testing.T) {

@@ -172,6 +172,41 @@ func TestAStreamThatSaysNothingIsBroken(t *testing.T) {
 	})
 }
 
+// slow is a body that gives a sign of life now and then.
+type slow struct {
+	parts []string
+	r     *http.Request
+}
+
+func (s *slow) Read(p []byte) (int, error) {
+	if len(s.parts) == 0 {
+		return 0, io.EOF
+	}
+	select {
+	case <-time.After(15 * time.Second):
+	case <-s.r.Context().Done():
+		return 0, s.r.Context().Err()
+	}
+	n := copy(p, s.parts[0])
+	s.parts = s.parts[1:]
+	return n, nil
+}
+
+func TestAStreamWithSignsOfLifeIsNotBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parts := []string{part(1, 1)}
+		for range 20 {
+			parts = append(parts, ": alive\n\n")
+		}
+		o, s := through(func(_ int, r *http.Request) (*http.Response, error) {
+			return stream(&slow{append(parts, part(2, 4)), r}), nil
+		})
+		if said, err := told(connect(t, "https://keys.example.com", o), t.Context()); said != allOfThem || err != nil || s.n() != 1 {
+			t.Errorf("told %q with %d requests: %v", said, s.n(), err)
+		}
+	})
+}
+
 func TestAStreamOutlivesItsAccessToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const expired = `{"code":"EXPIRED_ACCESS_TOKEN","message":"x","request_id":"q"}`
