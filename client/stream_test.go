@@ -7,11 +7,13 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/keyward/keyward/client"
+	"github.com/keyward/keyward/keywardtest"
 )
 
 const events = `id: 1
@@ -229,6 +231,50 @@ func TestAStreamOutlivesItsAccessToken(t *testing.T) {
 			t.Errorf("told %q with %d requests: %v", said, s.n(), err)
 		}
 	})
+}
+
+// breaking is a network on which a stream breaks after so many bytes, every time a
+// few more.
+type breaking struct{ bytes int64 }
+
+func (b *breaking) RoundTrip(r *http.Request) (*http.Response, error) {
+	a, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && strings.HasPrefix(a.Header.Get("Content-Type"), "text/event-stream") {
+		b.bytes += 150
+		a.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(io.LimitReader(a.Body, b.bytes), &failing{errReset}), a.Body}
+	}
+	return a, err
+}
+
+func TestARealStreamIsToldOnceHoweverOftenItBreaks(t *testing.T) {
+	s := keywardtest.Start(t)
+	var ran atomic.Int64
+	agent := answers(t, func(w http.ResponseWriter, _ *http.Request) {
+		ran.Add(1)
+		for i := range 5 {
+			fmt.Fprintf(w, "{\"chunk\": \"part %d%s\"}\n", i, strings.Repeat(".", 40))
+		}
+		fmt.Fprintln(w, `{"output": "the whole"}`)
+	})
+	c := s.Client(t)
+	if _, err := c.Agents.Create(t.Context(), client.AgentDefinition{ID: "a", Name: "A", Runner: client.Runner{Type: "http", URL: agent.URL}}); err != nil {
+		t.Fatal(err)
+	}
+	network := &breaking{}
+	broken, err := c.With(client.WithHTTPClient(&http.Client{Transport: network}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = "1start 2chunk 3chunk 4chunk 5chunk 6chunk 7done "
+	if said, err := told(broken, t.Context()); said != all || err != nil {
+		t.Errorf("told %q: %v", said, err)
+	}
+	if ran.Load() != 1 || network.bytes < 450 {
+		t.Errorf("the agent ran %d times, and the last connection had %d bytes", ran.Load(), network.bytes)
+	}
 }
 
 func TestAnEventHasWhatItIsAbout(t *testing.T) {

@@ -56,12 +56,17 @@ type Server struct {
 	err          error
 }
 
-// Start starts a server that is stopped at the end of the test. There may be one
-// Options, or none.
+// Start starts a server that is stopped at the end of the test. Without Options it
+// is as the zero Options say.
 func Start(t testing.TB, options ...Options) *Server {
 	t.Helper()
 	var o Options
-	for _, o = range options {
+	switch len(options) {
+	case 0:
+	case 1:
+		o = options[0]
+	default:
+		t.Fatal("a server is started with one Options")
 	}
 	s, err := start(t, o)
 	if err != nil {
