@@ -44,6 +44,9 @@ func TestMain(m *testing.M) {
 //	set NAME [FIELD]      $NAME is what the last command printed, or a field of its JSON
 //	dialogue CODE FILE COMMAND…   run a command on a terminal; FILE is what is seen and typed
 //	approve FILE approve|deny     answer a device login whose code is in FILE
+//	between               $BETWEEN is the server, but that access tokens expire as soon as they were used
+//
+// $RUNNER is a web service that runs agents, and $STRANGE servers that are none of ours.
 func TestTheManual(t *testing.T) {
 	runner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
@@ -56,10 +59,13 @@ func TestTheManual(t *testing.T) {
 		fmt.Fprintf(w, `{"output":{"letters":%d}}`, len(got.Arguments["password"]))
 	}))
 	t.Cleanup(runner.Close) // the scripts run after this func
+	others := httptest.NewServer(http.HandlerFunc(strange))
+	t.Cleanup(others.Close)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("RUNNER", runner.URL)
+			env.Setenv("STRANGE", others.URL)
 			env.Setenv("KEYWARD_ADDR", "127.0.0.1:0")
 			env.Setenv("HOME", env.WorkDir+"/home")
 			env.Setenv("KEYWARD_KEYCHAIN", "off") // of whoever runs the tests
@@ -68,7 +74,7 @@ func TestTheManual(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": exits, "serving": serving, "post": post, "keep": keep,
-			"set": set, "dialogue": dialogue, "approve": approve,
+			"set": set, "dialogue": dialogue, "approve": approve, "between": between,
 		},
 	})
 }
