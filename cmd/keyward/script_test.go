@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -154,5 +155,35 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 		if c.Short == "" || !strings.Contains(c.Example, c.CommandPath()) {
 			t.Errorf("%s: %q, example %q", c.CommandPath(), c.Short, c.Example)
 		}
+	}
+}
+
+// What the guide shows is there: the commands, and their flags.
+func TestTheGuideNamesWhatThereIs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/terminal.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, line := range regexp.MustCompile(`keyward ([a-z][^\n`+"`"+`|#;]*)`).FindAllStringSubmatch(string(text), -1) {
+		words := strings.Fields(line[1])
+		c, rest, err := command().Find(words)
+		if err != nil || c.Parent() == nil {
+			continue // a sentence that begins with the name
+		}
+		found++
+		if c.HasSubCommands() && len(rest) > 0 && regexp.MustCompile(`^[a-z-]+$`).MatchString(rest[0]) && rest[0] != "of" {
+			t.Errorf("keyward %s: %s has no %s", line[1], c.CommandPath(), rest[0])
+		}
+		for _, word := range rest {
+			name, long := strings.CutPrefix(strings.TrimRight(word, ".,)"), "--")
+			name, _, _ = strings.Cut(name, "=")
+			if long && name != "help" && c.Flags().Lookup(name) == nil {
+				t.Errorf("keyward %s: %s has no --%s", line[1], c.CommandPath(), name)
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d commands were found", found)
 	}
 }
