@@ -66,6 +66,8 @@ type Report struct {
 	Finds  []Find   `json:"finds"`
 	Unread []Unread `json:"unread"`
 	Files  int      `json:"files"` // that were read
+
+	buffer []byte // of the file that is read
 }
 
 // Paths scans files and folders, with all that is in these. A path that is a link
@@ -124,7 +126,10 @@ func (r *Report) file(ctx context.Context, path string) {
 // Read scans what comes from a reader.
 func (r *Report) Read(ctx context.Context, name string, from io.Reader) {
 	r.Files++
-	err := find(ctx, from, func(f Find) {
+	if r.buffer == nil {
+		r.buffer = make([]byte, 0, piece+overlap)
+	}
+	err := find(ctx, from, r.buffer, func(f Find) {
 		f.File = name
 		r.Finds = append(r.Finds, f)
 	})
@@ -140,9 +145,8 @@ func (r *Report) unread(path string, err error) {
 	r.Unread = append(r.Unread, Unread{path, err.Error()})
 }
 
-// find tells all that is in from.
-func find(ctx context.Context, from io.Reader, tell func(Find)) error {
-	buffer := make([]byte, 0, piece+overlap)
+// find tells all that is in from, which it reads into the buffer.
+func find(ctx context.Context, from io.Reader, buffer []byte, tell func(Find)) error {
 	var lines, lineStart, start int64 // line feeds before buffer, where the last line begins, and where buffer does
 	var told int64                    // where the last find ended
 	for {
@@ -193,8 +197,8 @@ type hit struct {
 // character, as some programs write on Windows, is read too.
 func within(b []byte) []hit {
 	hits := plain(b)
-	if bytes.IndexByte(b, 0) < 0 {
-		return hits
+	if !slices.ContainsFunc(wide, func(begins []byte) bool { return bytes.Contains(b, begins) }) {
+		return hits // as nearly all that has zeros
 	}
 	var narrow []byte
 	var from []int // where each byte of narrow is in b
@@ -221,6 +225,9 @@ var (
 	live  = []byte("_live_")
 	temp  = []byte("_temp_")
 	token = []byte("kwt1")
+
+	// wide is how each of them begins with two bytes a character.
+	wide = [][]byte{[]byte("_\x00l\x00i\x00v\x00e"), []byte("_\x00t\x00e\x00m\x00p"), []byte("k\x00w\x00t\x001")}
 )
 
 func plain(b []byte) (hits []hit) {
