@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -34,17 +35,22 @@ func missing(code client.Code, said, next string) error {
 // told is a failure that was printed.
 type told struct{ error }
 
+// ownName is what package client's errors begin with, as this command's do.
+var ownName = regexp.MustCompile(`(^|: )keyward: `)
+
 // explain makes a failure one that people can do something about, or prints it as
 // JSON if programs are to read it.
 func (r *remote) explain(err error) error {
 	refused := (*client.Error)(nil)
-	message, next := strings.TrimPrefix(err.Error(), "keyward: "), r.next(err)
+	message, next := err.Error(), r.next(err)
 	if errors.As(err, &refused) {
-		message = refused.Message
+		// The code comes last, and its request is for the log.
+		message = strings.Replace(message, refused.Error(), refused.Message, 1)
 		if next == "" && refused.RequestID != "" && refused.Status >= 500 {
 			next = "The server's log has more, under the request " + refused.RequestID + "."
 		}
 	}
+	message = ownName.ReplaceAllString(message, "$1")
 	if !r.json {
 		if refused != nil {
 			message += " (" + refused.Code + ")"

@@ -183,7 +183,7 @@ func (r *remote) device(ctx context.Context, scopes []string) (home.Credential, 
 		return home.Credential{}, err
 	}
 	k, err := r.try(ctx, key)
-	return home.Credential{APIKey: key, KeyID: k.ID, OfLogin: true}, err
+	return home.Credential{APIKey: key, KeyID: k.ID, OfLogin: true, New: true}, err
 }
 
 // try uses a key, which tells the server that it has arrived, and whoever runs the
@@ -223,6 +223,10 @@ func (r *remote) keep(ctx context.Context, address, name string, current bool, c
 		return nil
 	})
 	if err != nil {
+		if c.New {
+			r.endKey(ctx, c.APIKey)
+			err = fmt.Errorf("the key that was made could not be kept, so it was ended: %w", err)
+		}
 		return "", err
 	}
 	// What nobody has any more need not go on being good.

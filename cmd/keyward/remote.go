@@ -32,6 +32,7 @@ type remote struct {
 	timeout time.Duration // --timeout
 
 	address string // of the server; see [remote.where]
+	namedBy string // who says that it is this one
 	keptIn  string // where the credential comes from
 }
 
@@ -106,13 +107,18 @@ func (r *remote) where() (string, error) {
 	if r.address != "" {
 		return r.address, nil
 	}
-	named := cmp.Or(r.server, os.Getenv("KEYWARD_SERVER"))
 	c, err := r.home.Config()
-	if err != nil && !strings.Contains(named, "://") {
-		return "", err
+	var named string
+	for _, way := range []struct{ by, names string }{
+		{"--server", r.server}, {"KEYWARD_SERVER", os.Getenv("KEYWARD_SERVER")}, {"keyward config use", c.Current}, {"nobody, so the usual one", client.DefaultServer},
+	} {
+		if named = way.names; named != "" {
+			r.namedBy = way.by
+			break
+		}
 	}
-	if named == "" {
-		named = cmp.Or(c.Current, client.DefaultServer)
+	if err != nil && (r.server == "" && os.Getenv("KEYWARD_SERVER") == "" || !strings.Contains(named, "://")) {
+		return "", err
 	}
 	r.address, err = resolve(c, named)
 	return r.address, err

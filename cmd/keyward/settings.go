@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyward/keyward/internal/home"
+	"github.com/keyward/keyward/internal/terminal"
 )
 
 func configCommand() *cobra.Command {
@@ -79,12 +80,13 @@ shown as it begins and ends; --key api_key prints all of it, alone.`,
 		}
 		shown := struct {
 			Server     string   `json:"server"`
+			NamedBy    string   `json:"server_named_by"`
 			APIKey     string   `json:"api_key,omitzero"` // masked
 			SignedInAs string   `json:"signed_in_as,omitzero"`
 			Credential string   `json:"credential,omitzero"` // where it comes from
 			ConfigFile string   `json:"config_file"`
 			Servers    []server `json:"servers"`
-		}{Server: address, Credential: from, ConfigFile: r.home.ConfigPath(), Servers: []server{}}
+		}{Server: address, NamedBy: r.namedBy, Credential: from, ConfigFile: r.home.ConfigPath(), Servers: []server{}}
 		if kept.APIKey != "" {
 			shown.APIKey = masked(kept.APIKey)
 		}
@@ -101,13 +103,13 @@ shown as it begins and ends; --key api_key prints all of it, alone.`,
 		if shown.SignedInAs != "" {
 			none = ""
 		}
-		r.Fields("server", shown.Server, "signed in as", shown.SignedInAs, "api_key", cmp.Or(shown.APIKey, none), "from", shown.Credential, "settings", shown.ConfigFile)
+		r.Fields("server", shown.Server, "named by", shown.NamedBy, "signed in as", shown.SignedInAs, "api_key", cmp.Or(shown.APIKey, none), "from", shown.Credential, "settings", shown.ConfigFile)
 		for _, s := range shown.Servers {
 			mark := " "
 			if s.Current {
 				mark = "*"
 			}
-			r.Say("%s %s", mark, strings.TrimSpace(s.Name+" "+s.Address))
+			fmt.Fprintln(r.Out, mark, terminal.Line(strings.TrimSpace(s.Name+" "+s.Address)))
 		}
 		return nil
 	})

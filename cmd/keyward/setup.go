@@ -87,11 +87,15 @@ func (s *setup) run(ctx context.Context, r *remote) error {
 	if err := s.choose(ctx, r); err != nil {
 		return err
 	}
-	c, k, err := s.key(ctx, r)
+	c, err := s.key(ctx, r)
 	if err != nil {
 		return err
 	}
 	where, err := r.keep(ctx, address, s.serverName, true, c)
+	if err != nil {
+		return err
+	}
+	k, err := r.try(ctx, c.APIKey)
 	if err != nil {
 		return err
 	}
@@ -135,42 +139,30 @@ func (s *setup) choose(ctx context.Context, r *remote) (err error) {
 	return nil
 }
 
-// key signs in as was chosen, and gets a key that is known to work.
-func (s *setup) key(ctx context.Context, r *remote) (c home.Credential, k client.Key, err error) {
+// key signs in as was chosen, and gets a key.
+func (s *setup) key(ctx context.Context, r *remote) (home.Credential, error) {
 	switch {
 	case s.browser:
-		if c, err = r.device(ctx, s.scopes); err != nil {
-			return c, k, err
-		}
-		k, err = r.try(ctx, c.APIKey)
-		return c, k, err
+		return r.device(ctx, s.scopes)
 	case s.withKey:
-		if c, err = r.typedKey(ctx); err != nil {
-			return c, k, err
-		}
-		k, err = r.try(ctx, c.APIKey)
-		return c, k, err
+		return r.typedKey(ctx)
 	}
 	password, err := s.account(ctx, r)
 	if err != nil {
-		return c, k, err
+		return home.Credential{}, err
 	}
 	t, err := r.signIn(ctx, s.email, password)
 	if err != nil {
-		return c, k, err
+		return home.Credential{}, err
 	}
 	// The key is what is kept; the sign-in has done its part.
 	defer r.endSignIn(ctx, home.SignIn{RefreshToken: t.RefreshToken})
 	as, err := r.nobody(client.WithAccessToken(t.AccessToken))
 	if err != nil {
-		return c, k, err
+		return home.Credential{}, err
 	}
 	made, err := s.make(ctx, as)
-	if err != nil {
-		return c, k, err
-	}
-	k, err = r.try(ctx, made.Secret)
-	return home.Credential{APIKey: made.Secret, KeyID: made.ID}, k, err
+	return home.Credential{APIKey: made.Secret, KeyID: made.ID, New: true}, err
 }
 
 // account returns the password of the account, which it makes if it is to.

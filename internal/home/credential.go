@@ -13,6 +13,9 @@ type Credential struct {
 	KeyID   int64   `json:"key_id,omitzero"`
 	OfLogin bool    `json:"of_login,omitzero"` // the key was made by a login, and ends with it
 	SignIn  *SignIn `json:"sign_in,omitzero"`
+
+	// New says that nobody else has the key yet. It is not kept.
+	New bool `json:"-"`
 }
 
 // SignIn are the tokens of somebody who has signed in with his password.
