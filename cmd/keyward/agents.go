@@ -352,7 +352,7 @@ func argumentNames(a client.Agent) (names []string) {
 
 func showAgentCommand() *cobra.Command {
 	return remoteCommand(page{
-		use: "show AGENT", short: "Show how an agent is defined",
+		use: "show AGENT", completes: agentIDs, short: "Show how an agent is defined",
 		long: `Show how an agent is defined.`,
 		example: `  keyward agents show invoices
   keyward agents show public/report --json`,
@@ -400,7 +400,7 @@ func showAgentCommand() *cobra.Command {
 
 func deleteAgentCommand() *cobra.Command {
 	return remoteCommand(page{
-		use: "delete AGENT", short: "Delete an agent with all its auth profiles",
+		use: "delete AGENT", completes: agentIDs, short: "Delete an agent with all its auth profiles",
 		long: `Delete an agent with all its auth profiles. It can't be undone.`,
 		example: `  keyward agents delete invoices
   keyward agents delete invoices --yes`,
@@ -437,7 +437,7 @@ func (r *remote) gone(noun, id, name string) error {
 
 func agentHealthCommand() *cobra.Command {
 	return remoteCommand(page{
-		use: "health AGENT", short: "Ask whether an agent can be reached",
+		use: "health AGENT", completes: agentIDs, short: "Ask whether an agent can be reached",
 		long:    `Ask whether an agent can be reached. The exit code is 1 if it can't.`,
 		example: `  keyward agents health invoices`,
 	}, cobra.ExactArgs(1), nil, func(ctx context.Context, r *remote, args []string) error {
@@ -469,7 +469,7 @@ func agentHealthCommand() *cobra.Command {
 
 func runnerSecretCommand() *cobra.Command {
 	return remoteCommand(page{
-		use: "runner-secret AGENT", short: "Give an agent's runner a new secret, and show it this once",
+		use: "runner-secret AGENT", completes: agentIDs, short: "Give an agent's runner a new secret, and show it this once",
 		long: `Give an agent's runner a new secret, and show it this once: on standard output,
 alone. From then on runs are signed with it, and no more with the old one.`,
 		example: `  keyward agents runner-secret invoices`,

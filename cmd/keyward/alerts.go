@@ -15,7 +15,7 @@ func alertCommand() *cobra.Command {
 	var in client.SetAlert
 	var remove bool
 	return remoteCommand(page{
-		use: "alert KEY", short: "Be told when a part of a key's limit is used",
+		use: "alert KEY", completes: keyNames, short: "Be told when a part of a key's limit is used",
 		long: `Be told when a part of a key's limit is used: of its requests an hour, or of those
 a month where there is no limit an hour. Without --webhook and --email the owners
 of the organization get an e-mail. Without any flag, show the alert that there is.`,
@@ -102,7 +102,7 @@ func (r *remote) showAlert(k client.Key, a client.Alert) {
 func alertsCommand() *cobra.Command {
 	var limit int
 	return remoteCommand(page{
-		use: "alerts [KEY]", short: "List the alerts that fired, newest first",
+		use: "alerts [KEY]", completes: keyNames, short: "List the alerts that fired, newest first",
 		long: `List the alerts that fired, newest first, and how it went to tell of them.`,
 		example: `  keyward keys alerts
   keyward keys alerts production-2024 --json`,

@@ -78,6 +78,7 @@ organization (a service key) unless --type says otherwise.`,
 	}, nil, func(c *cobra.Command) {
 		f.set(c.Flags())
 		c.Flags().StringVar(&kind, "type", "", "personal, service or temporary")
+		oneOf(c, "type", "personal", "service", "temporary")
 		c.Flags().BoolVar(&disabled, "disabled", false, "it can't be used until it is enabled")
 	}, func(ctx context.Context, r *remote, _ []string) error {
 		if f.name == "" {
@@ -137,6 +138,8 @@ func listKeysCommand() *cobra.Command {
 	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVar(&f.Status, "status", "", "active, disabled, expired or revoked")
 		c.Flags().StringVar(&f.Type, "type", "", "personal, service or temporary")
+		oneOf(c, "status", "active", "disabled", "expired", "revoked")
+		oneOf(c, "type", "personal", "service", "temporary")
 		c.Flags().StringVar(&f.ExternalID, "external-id", "", "of whoever you call so")
 	}, func(ctx context.Context, r *remote, _ []string) error {
 		c, err := r.dial()
@@ -166,7 +169,7 @@ func number(n int64) string { return strconv.FormatInt(n, 10) }
 
 func showKeyCommand() *cobra.Command {
 	return remoteCommand(page{
-		use: "show KEY", short: "Show what a key is and may do",
+		use: "show KEY", completes: keyNames, short: "Show what a key is and may do",
 		long: `Show what a key is and may do: its scopes, the addresses that it may be used
 from, its limits. The key itself can't be shown again.`,
 		example: `  keyward keys show production-2024
@@ -232,7 +235,7 @@ func updateKeyCommand() *cobra.Command {
 	var add, remove, drop []string
 	var enable, disable bool
 	return remoteCommand(page{
-		use: "update KEY", short: "Change the settings of a key",
+		use: "update KEY", completes: keyNames, short: "Change the settings of a key",
 		long: `Change the settings of a key. What no flag is given for stays. --scope, --agent-id
 and --allow-ip replace the whole list; --add-ip and --remove-ip change it. --unset
 removes a setting: scopes, agent-ids, allowed-ips, expires-in, limits, external-id
@@ -245,6 +248,7 @@ or metadata.`,
 		c.Flags().StringSliceVar(&add, "add-ip", nil, "an address or network to use the key from as well (may be given again)")
 		c.Flags().StringSliceVar(&remove, "remove-ip", nil, "an address or network to use the key from no more (may be given again)")
 		c.Flags().StringSliceVar(&drop, "unset", nil, "a setting to remove (may be given again)")
+		oneOf(c, "unset", "scopes", "agent-ids", "allowed-ips", "expires-in", "limits", "external-id", "metadata")
 		c.Flags().BoolVar(&enable, "enable", false, "it can be used again")
 		c.Flags().BoolVar(&disable, "disable", false, "it can't be used until it is enabled")
 	}, func(ctx context.Context, r *remote, args []string) error {
@@ -356,7 +360,7 @@ or metadata.`,
 
 func revokeKeyCommand() *cobra.Command {
 	return remoteCommand(page{
-		use: "revoke KEY…", short: "End keys for good",
+		use: "revoke KEY…", completes: keyNames, short: "End keys for good",
 		long: `End keys for good, with every key that they have made. When the command is done no
 request with them is accepted any more.`,
 		example: `  keyward keys revoke "old-key-id"
@@ -429,7 +433,7 @@ func (r *remote) forgetKey(id int64) error {
 func rotateKeyCommand() *cobra.Command {
 	var grace span
 	return remoteCommand(page{
-		use: "rotate KEY", short: "Give a key a new value, and show it this once",
+		use: "rotate KEY", completes: keyNames, short: "Give a key a new value, and show it this once",
 		long: `Give a key a new value under the same id, name, limits and settings. The old value
 works until the grace ends, or is refused at once without --grace. If it is the
 key that is kept here for the server, the new value is kept.`,

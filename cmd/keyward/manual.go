@@ -67,7 +67,15 @@ func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath
 // roff makes a text one that troff sets as it stands.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", "\\(ga", "^", `\(ha`, "~", `\(ti`).Replace(text)
-	lines := strings.Split(text, "\n")
+	var ascii strings.Builder
+	for _, r := range text {
+		if r > '~' {
+			fmt.Fprintf(&ascii, `\[u%04X]`, r) // which each troff reads
+		} else {
+			ascii.WriteRune(r)
+		}
+	}
+	lines := strings.Split(ascii.String(), "\n")
 	for i, line := range lines {
 		if strings.HasPrefix(line, ".") {
 			lines[i] = `\&` + line

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,29 @@ import (
 // ambiguous says which there are.
 func ambiguous(noun string, ids []string) error {
 	return missing("AMBIGUOUS_NAME", fmt.Sprintf("%d %ss have this name: %s", len(ids), noun, strings.Join(ids, ", ")), "Say which one by its id.")
+}
+
+// The names that a shell completes.
+func keyNames(ctx context.Context, c *client.Client) iter.Seq2[string, error] {
+	return each(c.Keys.All(ctx, client.KeyFilter{}), func(k client.Key) string { return k.Name })
+}
+
+func agentIDs(ctx context.Context, c *client.Client) iter.Seq2[string, error] {
+	return each(c.Agents.All(ctx, client.Page{}), func(a client.Agent) string { return a.ID })
+}
+
+func runIDs(ctx context.Context, c *client.Client) iter.Seq2[string, error] {
+	return each(c.Runs.All(ctx, client.RunFilter{}), func(r client.Run) string { return r.ID })
+}
+
+func each[T any](list iter.Seq2[T, error], name func(T) string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for one, err := range list {
+			if !yield(name(one), err) {
+				return
+			}
+		}
+	}
 }
 
 // findKey returns a key by its id or its name.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/url"
 	"os"
 	"strings"
@@ -37,17 +38,32 @@ type remote struct {
 }
 
 // page is what a command's help says.
-type page struct{ use, short, long, example string }
+type page struct {
+	use, short, long, example string
+
+	// completes are what a shell offers for an argument; nil is nothing.
+	completes func(context.Context, *client.Client) iter.Seq2[string, error]
+}
 
 // remoteCommand makes a command of what it does. Set adds its flags.
 func remoteCommand(p page, args cobra.PositionalArgs, set func(*cobra.Command), do func(ctx context.Context, r *remote, args []string) error) *cobra.Command {
 	var r remote
+	begin := func(c *cobra.Command) {
+		r.command = c
+		r.Screen = terminal.New(c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr(), os.LookupEnv)
+		r.home = home.Open(os.LookupEnv)
+	}
 	c := &cobra.Command{
 		Use: p.use, Short: p.short, Long: p.long, Example: p.example, Args: args,
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if p.completes == nil || len(args) > 0 && !strings.HasSuffix(p.use, "…") {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			begin(c)
+			return r.offers(c.Context(), p.completes), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(c *cobra.Command, args []string) error {
-			r.command = c
-			r.Screen = terminal.New(c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr(), os.LookupEnv)
-			r.home = home.Open(os.LookupEnv)
+			begin(c)
 			err := do(c.Context(), &r, args)
 			if err == nil || errors.As(err, &usageError{}) || errors.As(err, &told{}) {
 				return err
@@ -69,6 +85,33 @@ func remoteCommand(p page, args cobra.PositionalArgs, set func(*cobra.Command), 
 		c.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask")
 	}
 	return c
+}
+
+// offers returns names that a shell completes. Without an answer in a moment there
+// are none: who types does not wait.
+func (r *remote) offers(ctx context.Context, all func(context.Context, *client.Client) iter.Seq2[string, error]) (names []string) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	c, err := r.dial()
+	if err != nil {
+		return nil
+	}
+	for name, err := range all(ctx, c) {
+		if err != nil {
+			return names
+		}
+		if terminal.Line(name) == name {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// oneOf has a shell complete the values of a flag.
+func oneOf(c *cobra.Command, flag string, values ...string) {
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // there is no such flag
+	}
 }
 
 // takesAway marks a command that asks first.

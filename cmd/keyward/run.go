@@ -20,7 +20,7 @@ func runCommand() *cobra.Command {
 	var file, query, token, idempotency string
 	var profile, detach bool
 	return remoteCommand(page{
-		use: "run AGENT", short: "Run an agent, show its log, and print its output",
+		use: "run AGENT", completes: agentIDs, short: "Run an agent, show its log, and print its output",
 		long: `Run an agent and wait for it. Its log is shown as it comes, on standard error; its
 output is printed as JSON on standard output. The exit code is 1 if the run does not
 succeed. Ctrl-C ends the command and not the run.
@@ -224,6 +224,7 @@ func listRunsCommand() *cobra.Command {
 	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVar(&f.AgentID, "agent", "", "of this agent")
 		c.Flags().StringVar(&f.Status, "status", "", "queued, running, succeeded, failed, cancelled, timed_out or interrupted")
+		oneOf(c, "status", "queued", "running", "succeeded", "failed", "cancelled", "timed_out", "interrupted")
 		c.Flags().IntVar(&limit, "limit", 50, "how many at most")
 	}, func(ctx context.Context, r *remote, _ []string) error {
 		if limit < 1 {
@@ -264,7 +265,7 @@ func listRunsCommand() *cobra.Command {
 
 func showRunCommand() *cobra.Command {
 	return remoteCommand(page{
-		use: "show RUN", short: "Show a run, and its output",
+		use: "show RUN", completes: runIDs, short: "Show a run, and its output",
 		long:    `Show a run, and its output.`,
 		example: `  keyward runs show 019f8a52-4c1e-7d30-b6a1-2f6d0c9be7aa`,
 	}, cobra.ExactArgs(1), nil, func(ctx context.Context, r *remote, args []string) error {
@@ -288,7 +289,7 @@ func showRunCommand() *cobra.Command {
 func runEventsCommand() *cobra.Command {
 	var after int64
 	return remoteCommand(page{
-		use: "events RUN", short: "Show what happens in a run until it ends",
+		use: "events RUN", completes: runIDs, short: "Show what happens in a run until it ends",
 		long: `Show what happens in a run until it ends, from its beginning; of one that has ended,
 what happened. With --json, one event a line. Ctrl-C ends the command and not the run.`,
 		example: `  keyward runs events 019f8a52-4c1e-7d30-b6a1-2f6d0c9be7aa
@@ -340,7 +341,7 @@ what happened. With --json, one event a line. Ctrl-C ends the command and not th
 
 func cancelRunCommand() *cobra.Command {
 	return remoteCommand(page{
-		use: "cancel RUN…", short: "Cancel runs",
+		use: "cancel RUN…", completes: runIDs, short: "Cancel runs",
 		long:    `Cancel runs. One that is under way is stopped; what it did is done.`,
 		example: `  keyward runs cancel 019f8a52-4c1e-7d30-b6a1-2f6d0c9be7aa`,
 	}, cobra.MinimumNArgs(1), asksFirst, func(ctx context.Context, r *remote, args []string) error {

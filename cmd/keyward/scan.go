@@ -32,6 +32,7 @@ end it. An auth token alone can't be ended: rotate it, or delete its profile.`,
 	}, cobra.MinimumNArgs(1), func(c *cobra.Command) {
 		asksFirst(c)
 		c.Flags().BoolVar(&revoke, "revoke", false, "end the keys that were found")
+		c.ValidArgsFunction = nil // files, as a shell has them
 	}, func(ctx context.Context, r *remote, args []string) error {
 		var paths []string
 		for _, path := range args {

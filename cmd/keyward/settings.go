@@ -40,6 +40,7 @@ shown as it begins and ends; --key api_key prints all of it, alone.`,
   export KEYWARD_API_KEY="$(keyward config show --key api_key)"`,
 	}, nil, func(c *cobra.Command) {
 		c.Flags().StringVar(&key, "key", "", "print this one alone: api_key, server or config_file")
+		oneOf(c, "key", "api_key", "server", "config_file")
 	}, func(_ context.Context, r *remote, _ []string) error {
 		switch key {
 		case "", "api_key", "server", "config_file":

@@ -48,6 +48,7 @@ func (f *usageFlags) set(c *cobra.Command) {
 	c.Flags().Var(&f.from, "from", "from when on: a time, or how long ago, such as 7d (default: 24h)")
 	c.Flags().Var(&f.to, "to", "until when (default: now)")
 	c.Flags().StringVar(&f.interval, "interval", "", "minute, hour or day (default: what fits)")
+	oneOf(c, "interval", "minute", "hour", "day")
 }
 
 // query is what the flags ask for. An interval that nobody gave is one of which a
@@ -72,7 +73,7 @@ func (f *usageFlags) query() client.UsageQuery {
 func usageCommand() *cobra.Command {
 	var f usageFlags
 	return remoteCommand(page{
-		use: "usage [KEY]", short: "Show how much keys are used, with a chart",
+		use: "usage [KEY]", completes: keyNames, short: "Show how much keys are used, with a chart",
 		long: `Show how much keys are used: a chart of all of them, or of one, and how each stands
 with its limit. Without --from it is about the last 24 hours.`,
 		example: `  keyward usage
@@ -86,7 +87,7 @@ with its limit. Without --from it is about the last 24 hours.`,
 func keyUsageCommand() *cobra.Command {
 	var f usageFlags
 	return remoteCommand(page{
-		use: "usage KEY", short: "Show how much a key is used, with a chart",
+		use: "usage KEY", completes: keyNames, short: "Show how much a key is used, with a chart",
 		long: `Show how much a key is used, with a chart, and how it stands with its limit. Without
 --from it is about the last 24 hours.`,
 		example: `  keyward keys usage production-2024

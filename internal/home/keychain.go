@@ -14,24 +14,24 @@ const (
 	keychainName    = "the system's keychain"
 	keychainService = "keyward"
 
-	// patience is how long a keychain may take, which may ask its owner to open it.
+	// patience is for how long a keychain is waited for: it may ask its owner to open
+	// it.
 	patience = 30 * time.Second
 )
 
-// keychain is the system's, or nil if there is none or it is not to be used.
+// keychain is where a system keeps secrets.
 type keychain interface {
 	get(address string) (string, error)
 	set(c Credential) error
 	remove(address string) error
 }
 
-// system returns the keychain of this system.
+// system returns the keychain of this system, or one that keeps nothing.
 func system(lookup func(string) (string, bool)) keychain {
 	if use, _ := lookup("KEYWARD_KEYCHAIN"); use == "off" {
 		return noKeychain{}
 	}
-	switch runtime.GOOS {
-	case "darwin", "windows":
+	if runtime.GOOS == "darwin" {
 		return ring{}
 	}
 	// Where no bus is named, to ask would start one.
