@@ -182,7 +182,7 @@ func (r *remote) definitions(file string) ([]client.AgentDefinition, error) {
 // definition reads an agent strictly: a name that is mistyped is refused.
 func definition(n *yaml.Node) (d client.AgentDefinition, err error) {
 	var any map[string]any
-	if err := n.Decode(&any); err != nil {
+	if err := decode(n, &any); err != nil {
 		return d, errors.New("it must be plain YAML: " + strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	text, err := json.Marshal(any)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -561,7 +562,7 @@ func (r *remote) secretLine(ctx context.Context, file, question string) (string,
 		text, err = r.Secret(ctx, question)
 	}
 	text = strings.TrimSpace(text)
-	if err == nil && text == "" || err != nil && file == "" && strings.Contains(err.Error(), "EOF") {
+	if err == nil && text == "" || errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("there is none on standard input: give the %s as one line", strings.ToLower(question))
 	}
 	return text, err

@@ -322,7 +322,7 @@ and goes on working elsewhere; --revoke ends it too.`,
 			over := []client.Code{client.ErrRevokedAPIKey, client.ErrExpiredAPIKey, client.ErrInvalidAPIKey}
 			err = c.Keys.RevokeSelf(ctx)
 			if err != nil && !slices.ContainsFunc(over, func(c client.Code) bool { return errors.Is(err, c) }) {
-				return fmt.Errorf("the key could not be ended, so it is still kept: %w", err)
+				return advise(fmt.Errorf("the key could not be ended, so it is still kept: %w", err), "keyward config use %s --forget forgets it without.", address)
 			}
 			ended = "revoked and forgotten"
 		}
@@ -332,7 +332,7 @@ and goes on working elsewhere; --revoke ends it too.`,
 				return err
 			}
 			if err := c.Auth.SignOut(ctx, kept.SignIn.RefreshToken); err != nil && !errors.Is(err, client.ErrInvalidRefreshToken) && !errors.Is(err, client.ErrRefreshTokenReused) {
-				return fmt.Errorf("the sign-in could not be ended, so it is still kept: %w", err)
+				return advise(fmt.Errorf("the sign-in could not be ended, so it is still kept: %w", err), "keyward config use %s --forget forgets it without.", address)
 			}
 		}
 		if _, err := r.home.ChangeCredential(address, func(c *home.Credential) error {

@@ -128,13 +128,28 @@ func object(text []byte) (map[string]any, error) {
 	values = nil
 	var doc yaml.Node
 	// What the parsers say could repeat a value.
-	if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode || doc.Content[0].Decode(&values) != nil {
+	if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode || decode(doc.Content[0], &values) != nil {
 		return nil, errors.New(`it must hold names and values, in JSON or YAML, such as {"username": "jane"}`)
 	}
 	if _, err := json.Marshal(values); err != nil {
 		return nil, errors.New("its names must be texts")
 	}
 	return values, nil
+}
+
+// decode reads YAML as JSON would have it: what looks like a date is a text.
+func decode(n *yaml.Node, to *map[string]any) error {
+	var texts func(*yaml.Node)
+	texts = func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!timestamp" {
+			n.Tag = "!!str"
+		}
+		for _, child := range n.Content {
+			texts(child)
+		}
+	}
+	texts(n)
+	return n.Decode(to)
 }
 
 // typed makes of a text a value of its argument's type.
@@ -145,7 +160,7 @@ func typed(a client.Agent, name, text string) (any, error) {
 		}
 		switch arg.Type {
 		case "number":
-			if !json.Valid([]byte(text)) {
+			if _, err := strconv.ParseFloat(text, 64); err != nil || !json.Valid([]byte(text)) {
 				return nil, fmt.Errorf("%s must be a number", name)
 			}
 			return json.Number(text), nil

@@ -134,8 +134,11 @@ func (r *remote) misuse(format string, args ...any) error {
 // sure asks whether to do what can't be undone. In a pipe there is nobody to ask,
 // and who wrote the command there has thought of it.
 func (r *remote) sure(ctx context.Context, format string, args ...any) error {
-	if r.yes || !r.Asks() {
+	switch {
+	case r.yes || !r.Typing():
 		return nil
+	case !r.Asks():
+		return r.misuse("there is somebody to ask and nowhere to ask it: say --yes")
 	}
 	yes, err := r.Confirm(ctx, fmt.Sprintf(format, args...))
 	if err == nil && !yes {

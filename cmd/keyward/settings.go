@@ -132,9 +132,6 @@ it.`,
 		c.Flags().StringVar(&name, "name", "", "what to call it from now on")
 		c.Flags().BoolVar(&forget, "forget", false, "forget the server, and the credential that is kept for it")
 	}, func(ctx context.Context, r *remote, args []string) error {
-		if strings.Contains(name, "://") {
-			return r.misuse("--name must not look like an address")
-		}
 		settings, err := r.home.Config()
 		if err != nil {
 			return err

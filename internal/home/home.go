@@ -86,6 +86,9 @@ func (c Config) Find(nameOrAddress string) (Server, bool) {
 // Use makes the server at an address the current one. A name, unless it is "",
 // becomes its name; one that another server has is refused.
 func (c *Config) Use(address, name string) error {
+	if strings.Contains(name, "://") {
+		return errors.New("the name of a server must not look like an address")
+	}
 	at := -1
 	for i, s := range c.Servers {
 		if s.Address == address {

@@ -15,11 +15,11 @@ func (s *Screen) Table(nothing string, head []string, rows [][]string) {
 	}
 	widths := make([]int, len(head))
 	clean := make([][]string, 0, len(rows)+1)
-	for _, row := range append([][]string{head}, rows...) {
+	for n, row := range append([][]string{head}, rows...) {
 		cells := make([]string, len(head))
 		for i := range cells {
 			cells[i] = Line(row[i])
-			if cells[i] == "" {
+			if cells[i] == "" && n > 0 {
 				cells[i] = "-"
 			}
 			widths[i] = max(widths[i], utf8.RuneCountInString(cells[i]))
@@ -38,7 +38,7 @@ func (s *Screen) Table(nothing string, head []string, rows [][]string) {
 				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
 			}
 		}
-		fmt.Fprintln(s.Out, b.String())
+		fmt.Fprintln(s.Out, strings.TrimRight(b.String(), " "))
 	}
 }
 

@@ -59,6 +59,10 @@ func terminal(of any) *os.File {
 // Asks reports whether there is somebody to ask.
 func (s *Screen) Asks() bool { return s.inTTY != nil && s.errTTY != nil }
 
+// Typing reports whether what comes in is typed, also where nobody would see what
+// is asked.
+func (s *Screen) Typing() bool { return s.inTTY != nil }
+
 // Shows reports whether Out is a terminal.
 func (s *Screen) Shows() bool { return s.outTTY != nil }
 
