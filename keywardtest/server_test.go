@@ -44,6 +44,7 @@ func TestAServerSaysWhatItIsAndWhatToDoNext(t *testing.T) {
 		for _, want := range []string{
 			"address: " + s.URL, "data folder: " + s.Data, "root key: ", "setup code: ",
 			"next: curl " + s.URL + "/auth/register -H 'X-Setup-Code: " + s.SetupCode(t) + "' --json ",
+			"or: keyward setup --server " + s.URL + " --sign-up",
 		} {
 			if !strings.Contains(said, want) {
 				t.Errorf("it does not say %q:\n%s", want, said)

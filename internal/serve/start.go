@@ -112,4 +112,5 @@ func (s *server) introduce() {
 		register += " -H 'X-Setup-Code: " + s.setupCode + "'"
 	}
 	s.say("next", `%s --json '{"name": "Jane", "email": "jane@example.com", "password": "at least 8 characters"}'`, register)
+	s.say("or", "keyward setup --server %s --sign-up", s.url)
 }
