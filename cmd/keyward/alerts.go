@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -143,20 +142,3 @@ func alertsCommand() *cobra.Command {
 		return nil
 	})
 }
-
-// first returns the first entries of a list, n at most.
-func first[T any](n int, list func(func(T, error) bool)) ([]T, error) {
-	all := []T{}
-	var failed error
-	list(func(one T, err error) bool {
-		if err != nil {
-			failed = err
-			return false
-		}
-		all = append(all, one)
-		return len(all) < n
-	})
-	return all, failed
-}
-
-var errNoTime = errors.New("must be a time, such as 2026-01-31 or 2026-01-31T15:04:05Z, or how long ago, such as 24h or 7d")

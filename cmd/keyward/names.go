@@ -154,3 +154,18 @@ func eachProfile(ctx context.Context, c *client.Client, agent string, tell func(
 	}
 	return nil
 }
+
+// first returns the first entries of a list, n at most.
+func first[T any](n int, list func(func(T, error) bool)) ([]T, error) {
+	all := []T{}
+	var failed error
+	list(func(one T, err error) bool {
+		if err != nil {
+			failed = err
+			return false
+		}
+		all = append(all, one)
+		return len(all) < n
+	})
+	return all, failed
+}

@@ -369,6 +369,24 @@ func (r *remote) input(name string) ([]byte, error) {
 	return text, err
 }
 
+// secretLine reads a secret from a file, or as [terminal.Screen.Secret] does.
+func (r *remote) secretLine(ctx context.Context, file, question string) (string, error) {
+	var text string
+	var err error
+	if file != "" {
+		var all []byte
+		all, err = r.input(file)
+		text = string(all)
+	} else {
+		text, err = r.Secret(ctx, question)
+	}
+	text = strings.TrimSpace(text)
+	if err == nil && text == "" || errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("there is none on standard input: give the %s as one line", strings.ToLower(question))
+	}
+	return text, err
+}
+
 func when(t client.Time) string {
 	if t.IsZero() {
 		return ""

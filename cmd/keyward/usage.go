@@ -12,33 +12,6 @@ import (
 	"github.com/keyward/keyward/internal/terminal"
 )
 
-// moment is a time on the command line, or how long ago it was.
-type moment struct{ time.Time }
-
-func (m *moment) Type() string { return "time" }
-
-func (m *moment) String() string {
-	if m.IsZero() {
-		return ""
-	}
-	return m.Format(time.RFC3339)
-}
-
-func (m *moment) Set(text string) error {
-	var ago span
-	if ago.Set(text) == nil {
-		m.Time = time.Now().Add(-time.Duration(ago))
-		return nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
-			m.Time = t
-			return nil
-		}
-	}
-	return errNoTime
-}
-
 type usageFlags struct {
 	from, to moment
 	interval string
