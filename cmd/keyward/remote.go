@@ -279,6 +279,9 @@ func (r *remote) dialWith(signedIn func(home.Credential) bool) (*client.Client, 
 		as = client.WithAPIKey(kept.APIKey)
 	case kept.SignIn != nil:
 		return nil, advise(errors.New("this needs an API key, and you have signed in without one"), "keyward setup makes one and keeps it.")
+	case r.home.Closed() != nil:
+		return nil, advise(fmt.Errorf("there is no key of %s that can be got: the system's keychain is locked: %w", address, r.home.Closed()),
+			"Unlock it; or keyward setup gets another key, which is kept in a file.")
 	default:
 		return nil, advise(fmt.Errorf("there is no key of %s", address), "keyward setup gets one; or give it in KEYWARD_API_KEY.")
 	}

@@ -2,7 +2,9 @@ package home
 
 import (
 	"encoding/json"
+	"errors"
 	"path/filepath"
+	"strings"
 )
 
 // Credential is what a person calls a server with. He may have signed in, have a
@@ -45,8 +47,16 @@ func (h *Home) Credential(address string) (Credential, string, error) {
 		}
 	}
 	text, err := h.keychain.get(address)
-	if err != nil || text == "" {
+	if errors.Is(err, errSilent) {
 		return Credential{}, "", err
+	}
+	// Where a bus has no such service there is no keychain. One that is locked may
+	// have something; the library has no error of its own for that.
+	if err != nil && strings.Contains(err.Error(), "unlock") {
+		h.closed = err
+	}
+	if err != nil || text == "" {
+		return Credential{}, "", nil
 	}
 	var c Credential
 	if err := json.Unmarshal([]byte(text), &c); err != nil || c.Address != address {
@@ -54,6 +64,10 @@ func (h *Home) Credential(address string) (Credential, string, error) {
 	}
 	return c, keychainName, nil
 }
+
+// Closed returns why the keychain is locked, if it was when a credential was asked
+// for, or nil.
+func (h *Home) Closed() error { return h.closed }
 
 // ChangeCredential changes what is kept for the server at an address, and returns
 // where it is now: "" if change left nothing. Nobody else does at the same time.

@@ -37,6 +37,7 @@ type Home struct {
 	dir      string
 	err      error // why there is none
 	keychain keychain
+	closed   error // see [Home.Closed]
 }
 
 // Open returns the home of who runs the command; lookup is os.LookupEnv. Nothing

@@ -186,7 +186,10 @@ func TestAKeychainIsPreferredToAFile(t *testing.T) {
 	}
 
 	// One that has no room, or is locked, is done without.
-	keyring.MockInitWithError(errors.New("locked"))
+	keyring.MockInitWithError(errors.New("failed to unlock"))
+	if c, _, err := h.Credential(server); err != nil || !c.IsZero() || h.Closed() == nil {
+		t.Errorf("%+v, %v, closed: %v", c, err, h.Closed())
+	}
 	if where := keep(t, h, Credential{Address: server, APIKey: "k"}); where != path {
 		t.Errorf("kept in %s", where)
 	}

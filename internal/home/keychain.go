@@ -52,11 +52,10 @@ type ring struct{}
 
 func (ring) get(address string) (string, error) {
 	text, err := patiently(func() (string, error) { return keyring.Get(keychainService, address) })
-	if err == nil || errors.Is(err, errSilent) {
-		return text, err
+	if errors.Is(err, keyring.ErrNotFound) {
+		return "", nil
 	}
-	// Without the service on the bus there is none, and nothing was kept in it.
-	return "", nil
+	return text, err
 }
 
 func (ring) set(c Credential) error {
@@ -69,8 +68,11 @@ func (ring) set(c Credential) error {
 }
 
 func (r ring) remove(address string) error {
-	if text, err := r.get(address); err != nil || text == "" {
+	switch text, err := r.get(address); {
+	case errors.Is(err, errSilent):
 		return err
+	case err != nil || text == "":
+		return nil // there is none, or nothing that can be got from it
 	}
 	_, err := patiently(func() (string, error) { return "", keyring.Delete(keychainService, address) })
 	return err
