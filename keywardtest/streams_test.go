@@ -8,7 +8,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -482,5 +486,109 @@ func TestAnotherServerTellsTheSameEvents(t *testing.T) {
 	two.must(200, "POST", "/v1/runs/"+id+"/cancel", nil, p.withKey())
 	if got := cancelled.all(); got[len(got)-1].field("status") != "cancelled" {
 		t.Errorf("%v", got)
+	}
+}
+
+// A gateway that packs all it can and has no word about streams keeps none back:
+// the agent goes on only when what it has said has arrived.
+func TestAGatewayKeepsNoStreamBack(t *testing.T) {
+	program, err := exec.LookPath("nginx")
+	if err != nil {
+		if program, err = exec.LookPath("/usr/sbin/nginx"); err != nil {
+			if dbtest.Required() {
+				t.Fatal("nginx is not installed")
+			}
+			t.Skip("nginx is not installed")
+		}
+	}
+	h := newHouse(t, keywardtest.Options{})
+	p := h.person("")
+	release := h.speaker(p, "a")
+
+	dir := t.TempDir()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close()
+	config := fmt.Sprintf("daemon off; pid pid; error_log stderr; events {}\nhttp { access_log off; gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0;\n"+
+		"server { listen %s; location / { proxy_pass %s; } } }\n", address, h.URL)
+	for _, temporary := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		config = strings.Replace(config, "http {", "http { "+temporary+"_temp_path "+temporary+";", 1)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nginx := exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
+	var said strings.Builder
+	nginx.Stderr = &said
+	if err := nginx.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = nginx.Process.Signal(os.Interrupt)
+		_ = nginx.Wait()
+		if t.Failed() {
+			t.Logf("nginx: %s", said.String())
+		}
+	})
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			break
+		}
+	}
+	behind := &house{Server: &keywardtest.Server{URL: "http://" + address}, t: t, client: &http.Client{}} // which asks for gzip by itself
+	w := behind.watch("POST", "/v1/agents/a/stream", parameters("say", "{\"chunk\":1}\n-\n{\"output\":2}"), p.withKey())
+	for _, want := range []string{"start", "chunk"} {
+		if e, _ := w.next(); e.Name != want {
+			t.Errorf("%v, want %s", e, want)
+		}
+	}
+	release()
+	if rest := w.all(); len(rest) != 1 || rest[0].Name != "done" || !w.res.Uncompressed {
+		t.Errorf("%v, packed: %v", rest, w.res.Uncompressed)
+	}
+}
+
+// TestTheGuideToRunsRunsAsPrinted pastes the blocks of docs/runs.md into a shell.
+func TestTheGuideToRunsRunsAsPrinted(t *testing.T) {
+	for _, program := range []string{"bash", "curl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			if dbtest.Required() {
+				t.Fatalf("%s is not installed", program)
+			}
+			t.Skipf("%s is not installed", program)
+		}
+	}
+	text, err := os.ReadFile("../docs/runs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, keywardtest.Options{})
+	p := h.person("")
+	url := h.runner(func(map[string]any) string { return `{"chunk":"1.pdf"}{"chunk":"2.pdf"}{"output":["1.pdf","2.pdf"]}` })
+	h.must(201, "POST", "/v1/agents", map[string]any{"id": "invoices", "name": "Invoices", "runner": map[string]any{"type": "http", "url": url},
+		"input_arguments": []map[string]any{{"name": "pages", "type": "number"}}}, p.withKey())
+	var script strings.Builder
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllSubmatch(text, -1) {
+		script.Write(block[1])
+	}
+	run := exec.CommandContext(t.Context(), "bash", "-eu")
+	run.Dir, run.Stdin = t.TempDir(), strings.NewReader(script.String())
+	run.Env = append(os.Environ(), "server="+h.URL, "key="+p.key, "agent=invoices")
+	out, err := run.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for want, times := range map[string]int{
+		`"result":["1.pdf","2.pdf"]`: 1, `"execution_time":`: 1,
+		`"status":"queued"`: 1, // and it is looked at, and cancelled or has ended by then
+		"event: start\n":    2, "event: done\n": 3, `data: "2.pdf"`: 1,
+	} {
+		if n := strings.Count(string(out), want); n < times {
+			t.Errorf("%s is there %d times, want %d\n%s", want, n, times, out)
+		}
 	}
 }
