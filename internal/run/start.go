@@ -56,6 +56,7 @@ type job struct {
 	cancel   context.CancelCauseFunc
 	turn     chan struct{} // has a value when the run has got the place that it waited for
 	seated   bool          // it has one of the places
+	ending   bool          // it has given that back, and its end is being written
 	recorded bool          // it is on disk
 	err      error         // why it was not begun, if it is not on disk
 	done     chan struct{} // closed when the run has left known

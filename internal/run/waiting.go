@@ -200,12 +200,13 @@ func (r *Runs) takeUp(ctx context.Context, j *job) (began bool, err error) {
 	if j.run.tries++; j.run.tries == 1 {
 		j.run.events = 1
 	}
+	left := r.laneLeft()
 	moved, err := r.move(ctx, &j.run, Running)
 	if err != nil || !moved {
 		j.run = queued
 		token.Clear()
 		if errors.Is(err, errLaneFull) {
-			r.setAside(j.run.ID)
+			r.setAsideUnless(left, j.run.ID)
 			err = nil
 		}
 		return false, err
