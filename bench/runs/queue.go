@@ -54,14 +54,11 @@ func (b *bench) waitAndTakeUp(s *lab.Server, o *owner, settled bool) (q drained,
 	if _, err := load(s.Address, manyClients, warm, o.request(true, true), queued); err != nil {
 		return q, err
 	}
-	done := b.agent.runs.Load()
-	if err := b.await(done, 0); err != nil {
-		return q, err
-	}
+	b.awaitCalm()
 	if q.before, err = memory(); err != nil {
 		return q, err
 	}
-	done = b.agent.runs.Load()
+	done := b.agent.runs.Load()
 	letGo := b.agent.hold()
 	defer letGo()
 	m, err := load(s.Address, manyClients, b.queued, o.request(true, true), queued)
@@ -90,12 +87,11 @@ func (b *bench) waitAndTakeUp(s *lab.Server, o *owner, settled bool) (q drained,
 	return q, err
 }
 
-// await returns when the agent has done more runs, or no more come.
-func (b *bench) await(done, more int64) error {
-	for last, since := int64(-1), time.Now(); time.Since(since) < time.Second; time.Sleep(10 * time.Millisecond) {
+// awaitCalm returns when the agent has got no run for a second.
+func (b *bench) awaitCalm() {
+	for last, since := b.agent.runs.Load(), time.Now(); time.Since(since) < time.Second; time.Sleep(10 * time.Millisecond) {
 		if now := b.agent.runs.Load(); now != last {
 			last, since = now, time.Now()
 		}
 	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/keyward/keyward/bench/lab"
@@ -14,6 +15,9 @@ import (
 func (b *bench) start(program []string, folder, database string, more ...string) (*lab.Server, error) {
 	args := []string{"--addr", "127.0.0.1:0", "--data", folder, "--quotas-queued-runs", "unlimited", "--default-tier", "enterprise", "--log-level", "warn"}
 	if database != "" {
+		if out, err := exec.Command(b.binary, "root", "init", "--data", folder).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("keyward root init: %w\n%s", err, out)
+		}
 		args = append(args, "--database", database)
 	}
 	return lab.Start(append(append(program, args...), more...)...)
@@ -51,8 +55,8 @@ func (b *bench) profiles(ctx context.Context) error {
 				prefix += "-with-profile"
 			}
 			err := b.served(ctx, program(prefix), b.newFolder(), "", nil, func(s *lab.Server, o *owner) error {
-				m, err := warmed(s.Address, clients, b.each, o.request(profile, false), ranWell)
-				fmt.Printf("%s: %.0f runs a second with the profiler on, median %.2f ms\n", prefix, m.perSecond, m.median)
+				m, err := onServer(s, clients, b.each, o.request(profile, false))
+				fmt.Printf("%s: %.0f runs a second with the profiler on, median %.2f ms, %.0f µs of the processor each\n", prefix, m.perSecond, m.median, m.busy)
 				return err
 			})
 			if err != nil {
