@@ -452,7 +452,8 @@ func TestAnotherServerTellsTheSameEvents(t *testing.T) {
 	one, two := newHouse(t, o), newHouse(t, o)
 	p := one.person("")
 	release := one.talker(p, "a", 5*time.Millisecond)
-	go one.send("POST", "/v1/agents/a/invoke", nil, p.withKey()) // that is done by the server that it is asked of
+	invoked := make(chan answer, 2)
+	go func() { invoked <- one.send("POST", "/v1/agents/a/invoke", nil, p.withKey()) }() // that is done by the server that it is asked of
 	var id string
 	for id == "" {
 		if data := two.must(200, "GET", "/v1/runs?status=running", nil, p.withKey()).get("data").([]any); len(data) == 1 {
@@ -489,7 +490,7 @@ func TestAnotherServerTellsTheSameEvents(t *testing.T) {
 	gone := one.watch("POST", "/v1/agents/a/stream", nil, p.withKey())
 	gone.all()
 	one.talker(p, "b", time.Hour)
-	go one.send("POST", "/v1/agents/b/invoke", nil, p.withKey())
+	go func() { invoked <- one.send("POST", "/v1/agents/b/invoke", nil, p.withKey()) }()
 	for id = ""; id == ""; {
 		if data := two.must(200, "GET", "/v1/runs?status=running", nil, p.withKey()).get("data").([]any); len(data) == 1 {
 			id = data[0].(map[string]any)["id"].(string)
@@ -499,6 +500,9 @@ func TestAnotherServerTellsTheSameEvents(t *testing.T) {
 	two.must(200, "POST", "/v1/runs/"+id+"/cancel", nil, p.withKey())
 	if got := cancelled.all(); got[len(got)-1].field("status") != "cancelled" {
 		t.Errorf("%v", got)
+	}
+	if done, stopped := <-invoked, <-invoked; done.Status != 200 || stopped.code() != "RUN_CANCELLED" {
+		t.Errorf("who waited: %s, %s", done.Text, stopped.Text)
 	}
 }
 
