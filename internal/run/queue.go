@@ -33,6 +33,7 @@ type queue struct {
 	stirred  int               // how often somebody said so
 	looking  bool              // somebody fills places
 	again    bool              // and has to look once more
+	held     map[string][]*job // callers of an organization that wait for a lane, the oldest first
 	laneLeft chan struct{}     // closed when a run has left its lanes; nil: nobody asked
 	stopping bool
 	halted   chan struct{} // closed when nobody waits for runs any more; nil: nobody asked
@@ -202,6 +203,11 @@ func (r *Runs) left() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.aside = nil
+	r.wake()
+}
+
+// wake has those try again that wait for a lane. It is called with r.mu held.
+func (r *Runs) wake() {
 	if r.queue.laneLeft != nil {
 		close(r.queue.laneLeft)
 		r.queue.laneLeft = nil
@@ -438,19 +444,32 @@ func (r *Runs) await(ctx context.Context, j *job) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
+		left := r.laneLeft()
+		if lane := r.heldUp(j); lane != "" {
+			r.hold(j, lane)
+			if err := r.forTurn(ctx, j, left, timer); err != nil {
+				r.quit(j, err)
+				return
+			}
+			continue
+		}
 		r.line(j)
 		if err := r.forTurn(ctx, j, j.turn, timer); err != nil {
 			r.quit(j, err)
 			return
 		}
-		left := r.laneLeft()
+		left = r.laneLeft()
 		err := r.begin(context.WithoutCancel(j.ctx), j)
 		if err == nil {
+			r.release(j)
 			r.carryOut(j)
 			return
 		}
 		r.rise(j)
-		switch full := errors.Is(err, errLaneFull); {
+		var lane laneFull
+		switch full := errors.As(err, &lane); {
+		case full:
+			r.hold(j, lane)
 		case !full && (!j.recorded || errors.Is(err, errQuit)):
 			r.quit(j, err)
 			return
@@ -499,6 +518,7 @@ func (r *Runs) forTurn(ctx context.Context, j *job, c <-chan struct{}, timer *ti
 // quit ends a run that has not begun.
 func (r *Runs) quit(j *job, why error) {
 	defer r.leave(j)
+	r.release(j)
 	r.unline(j)
 	if !j.recorded {
 		j.err = why

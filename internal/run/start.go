@@ -58,6 +58,7 @@ type job struct {
 	seated   bool          // it has one of the places
 	ending   bool          // it has given that back, and its end is being written
 	recorded bool          // it is on disk
+	heldBy   string        // the lane that it waits for; "": none
 	err      error         // why it was not begun, if it is not on disk
 	done     chan struct{} // closed when the run has left known
 }
@@ -115,7 +116,7 @@ func (r *Runs) startAndLeave(ctx context.Context, j *job) error {
 
 // startAndWait begins the run, as soon as it has its turn, and waits for its end.
 func (r *Runs) startAndWait(ctx context.Context, j *job) error {
-	if !r.sit(j) {
+	if r.heldUp(j) != "" || !r.sit(j) {
 		go r.await(ctx, j)
 	} else if err := r.begin(ctx, j); err == nil {
 		go r.carryOut(j)
