@@ -40,6 +40,9 @@ func TestWhatEndsWhatAWaitingRunHas(t *testing.T) {
 		runs := map[string]string{}
 		for name, end := range map[string]func(token, keyID string){
 			"its key is revoked": func(_, keyID string) { h.must(204, "DELETE", "/v1/keys/"+keyID, nil, p.withKey()) },
+			"its key is disabled": func(_, keyID string) {
+				h.must(200, "PATCH", "/v1/keys/"+keyID, map[string]any{"enabled": false}, p.withKey())
+			},
 			"its key may less": func(_, keyID string) {
 				h.must(200, "PATCH", "/v1/keys/"+keyID, map[string]any{"scopes": []string{"profiles:read"}}, p.withKey())
 			},
@@ -58,7 +61,7 @@ func TestWhatEndsWhatAWaitingRunHas(t *testing.T) {
 		}
 		release()
 		for name, want := range map[string]string{
-			"its key is revoked": "succeeded", "its key may less": "succeeded", "the token is in its grace": "succeeded",
+			"its key is revoked": "cancelled", "its key is disabled": "cancelled", "its key may less": "succeeded", "the token is in its grace": "succeeded",
 			"the token is rotated": "failed", "the profile is replaced": "failed",
 		} {
 			var run answer
@@ -66,6 +69,9 @@ func TestWhatEndsWhatAWaitingRunHas(t *testing.T) {
 				run = h.must(200, "GET", "/v1/runs/"+runs[name], nil, p.withKey())
 				return run.get("ended_at") != nil
 			})
+			if want == "cancelled" && !strings.Contains(run.text("error_message"), "was revoked or disabled") {
+				t.Errorf("%s: %s", name, run.Text)
+			}
 			if run.text("status") != want || want == "failed" && !strings.Contains(run.text("error_message"), "replaced, or its token was rotated") {
 				t.Errorf("%s: %s", name, run.Text)
 			}

@@ -459,7 +459,7 @@ func (r *Runs) await(ctx context.Context, j *job) {
 			return
 		}
 		left = r.laneLeft()
-		err := r.begin(context.WithoutCancel(j.ctx), j)
+		err := r.beginStill(context.WithoutCancel(j.ctx), j)
 		if err == nil {
 			r.release(j)
 			r.carryOut(j)
@@ -470,7 +470,7 @@ func (r *Runs) await(ctx context.Context, j *job) {
 		switch full := errors.As(err, &lane); {
 		case full:
 			r.hold(j, lane)
-		case !full && (!j.recorded || errors.Is(err, errQuit)):
+		case !full && (!j.recorded || errors.Is(err, errQuit) || errors.As(err, new(keyEnded))):
 			r.quit(j, err)
 			return
 		case !full:
@@ -515,6 +515,24 @@ func (r *Runs) forTurn(ctx context.Context, j *job, c <-chan struct{}, timer *ti
 	}
 }
 
+// keyEnded is why a run that has waited may not begin: its key has ended.
+type keyEnded string
+
+func (k keyEnded) Error() string { return string(k) }
+
+// beginStill begins a run, if its key may still start it after a wait that is worth
+// the question.
+func (r *Runs) beginStill(ctx context.Context, j *job) error {
+	if j.recorded && j.caller.KeyID != 0 {
+		if why, err := r.KeyEnded(ctx, j.run.OrganizationID, j.caller.KeyID); err != nil {
+			return err
+		} else if why != "" {
+			return keyEnded(why)
+		}
+	}
+	return r.begin(ctx, j)
+}
+
 // quit ends a run that has not begun.
 func (r *Runs) quit(j *job, why error) {
 	defer r.leave(j)
@@ -531,6 +549,10 @@ func (r *Runs) quit(j *job, why error) {
 	j.run.ErrorMessage = neverBegun
 	if errors.Is(why, errCancelled) || errors.Is(why, errQuit) {
 		status, j.run.ErrorMessage = Cancelled, cancelled
+	}
+	var ended keyEnded
+	if errors.As(why, &ended) {
+		status, j.run.ErrorMessage = Cancelled, string(ended)
 	}
 	j.run.EndedAt = r.now()
 	if err := r.record(j, status); err != nil {

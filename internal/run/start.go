@@ -28,6 +28,7 @@ type Runs struct {
 	Agents      *agent.Store
 	OpenProfile OpenProfile
 	Waiting     Waiting                          // how runs wait without whoever started them
+	KeyEnded    KeyEnded
 	Client      func(operator bool) *http.Client // for calls to the operator's agents and to others'
 	Dir         string                           // for the working folders of commands; its own, see PrepareDir
 	AtOnce      int                              // runs of this server at one time; 0: DefaultAtOnce
@@ -40,6 +41,10 @@ type Runs struct {
 	keys  digestKey
 	wg    sync.WaitGroup
 }
+
+// KeyEnded says why an API key of an organization may start no runs any more, or
+// "". A run that has waited for its turn is not begun with such a key.
+type KeyEnded func(ctx context.Context, organizationID string, keyID int64) (why string, err error)
 
 // job is a run that this server does, or is about to.
 type job struct {
