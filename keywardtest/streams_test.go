@@ -331,7 +331,7 @@ func TestASlowReaderHoldsNoRunBackAndLosesNothing(t *testing.T) {
 		}
 		late := (&watched{t, res, bufio.NewReader(res.Body)}).all()
 		if len(late) != chunks+2 || late[0].Name != "start" || late[chunks+1].Name != "done" {
-			t.Fatalf("%d events, want %d", len(late), chunks+2)
+			t.Fatalf("%d events, want %d; the last is %s %s", len(late), chunks+2, late[len(late)-1].ID, late[len(late)-1].Name)
 		}
 		for n, e := range late {
 			if e.ID != fmt.Sprint(n+1) || n > 0 && n <= chunks && e.Data != fmt.Sprintf(`"%06d%s"`, n-1, text) {
