@@ -128,14 +128,5 @@ func load(address string, clients, n int, request func(client int) []byte, want 
 	return measured{perSecond: float64(n) / took.Seconds(), median: all[len(all)/2].Seconds() * 1e3}, nil
 }
 
-// warm is how many runs are made before the clock starts: statements get
-// prepared, and the heap finds its size.
+// warm is how many runs are made before the clock starts.
 const warm = 300
-
-// warmed is load after some that do not count.
-func warmed(address string, clients, n int, request func(client int) []byte, want []byte) (measured, error) {
-	if _, err := load(address, clients, warm, request, want); err != nil {
-		return measured{}, err
-	}
-	return load(address, clients, n, request, want)
-}

@@ -23,18 +23,26 @@ func (b *bench) start(program []string, folder, database string, more ...string)
 	return lab.Start(append(append(program, args...), more...)...)
 }
 
-// served starts a server with an owner, and stops it after use.
-func (b *bench) served(ctx context.Context, program []string, folder, database string, more []string, use func(*lab.Server, *owner) error) (err error) {
+// serve starts a server with an owner.
+func (b *bench) serve(ctx context.Context, program []string, folder, database string, more []string) (*lab.Server, *owner, error) {
 	s, err := b.start(program, folder, database, more...)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
 	o, err := signUp(ctx, s.Address, "http://"+b.agent.address()+"/run")
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Stop())
+	}
+	return s, o, nil
+}
+
+// served is serve for one use, after which the server is stopped.
+func (b *bench) served(ctx context.Context, program []string, folder, database string, more []string, use func(*lab.Server, *owner) error) error {
+	s, o, err := b.serve(ctx, program, folder, database, more)
 	if err != nil {
 		return err
 	}
-	return use(s, o)
+	return errors.Join(use(s, o), s.Stop())
 }
 
 // profiles takes profiles of the server with one client and with many, with an
@@ -54,8 +62,8 @@ func (b *bench) profiles(ctx context.Context) error {
 			if profile {
 				prefix += "-with-profile"
 			}
-			err := b.served(ctx, program(prefix), b.newFolder(), "", nil, func(s *lab.Server, o *owner) error {
-				m, err := onServer(s, clients, b.each, o.request(profile, false))
+			err := b.served(ctx, program(prefix), b.newFolder(), "", wide, func(s *lab.Server, o *owner) error {
+				m, err := onServer(s, clients, 10*b.each, o.request(profile, false))
 				fmt.Printf("%s: %.0f runs a second with the profiler on, median %.2f ms, %.0f µs of the processor each\n", prefix, m.perSecond, m.median, m.busy)
 				return err
 			})
