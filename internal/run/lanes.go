@@ -78,6 +78,12 @@ func firstFree(ctx context.Context, tx *db.Tx, l lane) (place int64, err error) 
 	return place, nil
 }
 
+// holder is a run whose caller waits for a lane.
+type holder struct {
+	id  string
+	job *job
+}
+
 // hold makes j wait for a lane, behind those of its organization who are older.
 // Other organizations are not held up: what the older one waits for besides may
 // be there for them.
@@ -90,11 +96,11 @@ func (r *Runs) hold(j *job, full laneFull) {
 	}
 	r.letGo(j)
 	if r.queue.held == nil {
-		r.queue.held = map[string][]*job{}
+		r.queue.held = map[string][]holder{}
 	}
-	line := r.queue.held[name]
-	at, _ := slices.BinarySearchFunc(line, j, func(a, b *job) int { return cmp.Compare(a.run.ID, b.run.ID) })
-	r.queue.held[name], j.heldBy = slices.Insert(line, at, j), name
+	line, h := r.queue.held[name], holder{j.run.ID, j}
+	at, _ := slices.BinarySearchFunc(line, h, func(a, b holder) int { return cmp.Compare(a.id, b.id) })
+	r.queue.held[name], j.heldBy = slices.Insert(line, at, h), name
 }
 
 // release ends j's waiting for a lane. The next one may try.
@@ -112,7 +118,7 @@ func (r *Runs) letGo(j *job) bool {
 		return false
 	}
 	name := j.heldBy
-	line := slices.DeleteFunc(r.queue.held[name], func(other *job) bool { return other == j })
+	line := slices.DeleteFunc(r.queue.held[name], func(other holder) bool { return other.job == j })
 	if j.heldBy = ""; len(line) == 0 {
 		delete(r.queue.held, name)
 		return false
@@ -131,7 +137,7 @@ func (r *Runs) heldUp(j *job) laneFull {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, l := range lanes {
-		if line := r.queue.held[j.run.OrganizationID+" "+l.name]; len(line) > 0 && line[0].run.ID < j.run.ID {
+		if line := r.queue.held[j.run.OrganizationID+" "+l.name]; len(line) > 0 && line[0].id < j.run.ID {
 			return laneFull(l.name)
 		}
 	}

@@ -23,18 +23,18 @@ const (
 // disk are not in it: they are looked for there, one at a time, so that it does
 // not matter how many they are. It is guarded by the mutex of its Runs.
 type queue struct {
-	busy     int               // places that are taken
-	ending   int               // runs that gave theirs back, and whose end is being written
-	of       map[string]int    // by which organization
-	callers  map[string][]*job // whose callers wait for them to begin, by organization
-	waiting  int               // how many those are
-	last     string            // the organization that had its turn last
-	onDisk   bool              // runs may be waiting on the disk
-	stirred  int               // how often somebody said so
-	looking  bool              // somebody fills places
-	again    bool              // and has to look once more
-	held     map[string][]*job // callers of an organization that wait for a lane, the oldest first
-	laneLeft chan struct{}     // closed when a run has left its lanes; nil: nobody asked
+	busy     int                 // places that are taken
+	ending   int                 // runs that gave theirs back, and whose end is being written
+	of       map[string]int      // by which organization
+	callers  map[string][]*job   // whose callers wait for them to begin, by organization
+	waiting  int                 // how many those are
+	last     string              // the organization that had its turn last
+	onDisk   bool                // runs may be waiting on the disk
+	stirred  int                 // how often somebody said so
+	looking  bool                // somebody fills places
+	again    bool                // and has to look once more
+	held     map[string][]holder // callers of an organization that wait for a lane, the oldest first
+	laneLeft chan struct{}       // closed when a run has left its lanes; nil: nobody asked
 	stopping bool
 	halted   chan struct{} // closed when nobody waits for runs any more; nil: nobody asked
 }
