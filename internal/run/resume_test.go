@@ -41,7 +41,7 @@ func TestARunThatBeginsWhileItIsReadHasItsStart(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 		defer cancel()
 		if e, err := events.Next(ctx); err == nil {
-			t.Errorf("the first event is %d %s", e.Seq, e.Kind)
+			t.Fatalf("the first event is %d %s", e.Seq, e.Kind)
 		}
 		set(`UPDATE runs SET status = 'running', tries = 1 WHERE id = $1`)
 		for want := range int64(2) {
