@@ -1,7 +1,7 @@
 // Runs measures what a run costs around the agent's own work, side by side with
 // the bare things that it is made of, in one run:
 //
-//	go run ./bench/runs                  all of it, about eight minutes
+//	go run ./bench/runs                  all of it, about five minutes
 //	go run ./bench/runs -only sqlite     one part: sqlite, postgres or queue
 //	go run ./bench/runs -profile DIR     profiles of the server while it does runs
 //

@@ -27,7 +27,7 @@ type Runs struct {
 
 	Agents      *agent.Store
 	OpenProfile OpenProfile
-	Waiting     Waiting                          // how runs wait without whoever started them
+	Waiting     Waiting // how runs wait without whoever started them
 	KeyEnded    KeyEnded
 	Client      func(operator bool) *http.Client // for calls to the operator's agents and to others'
 	Dir         string                           // for the working folders of commands; its own, see PrepareDir
