@@ -5,9 +5,9 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"strings"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	_ "modernc.org/sqlite"
