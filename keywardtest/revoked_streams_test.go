@@ -47,12 +47,10 @@ func TestAStreamEndsWithItsKey(t *testing.T) {
 			h.must(200, "PATCH", "/v1/keys/"+id, map[string]any{"agent_ids": []string{"b"}}, p.withKey())
 		},
 	}
-	for _, path := range []string{"/api/v1/agents/a/run-stream", "/api/v1/agents/a/execute/main_stream"} {
-		body := say
-		if strings.Contains(path, "execute") {
-			body = map[string]any{"data": map[string]any{"input_data": say}}
-		}
-		open := map[string]*socket{}
+	open := map[string]*socket{}
+	for path, body := range map[string]map[string]any{
+		"/api/v1/agents/a/run-stream": say, "/api/v1/agents/a/execute/main_stream": {"data": map[string]any{"input_data": say}},
+	} {
 		for name, end := range ends {
 			key, id := h.lending(p, nil)
 			s := h.stream(path+"?token="+key, body)
@@ -61,18 +59,18 @@ func TestAStreamEndsWithItsKey(t *testing.T) {
 				t.Fatalf("%s: %s %v", name, first, status)
 			}
 			end(id)
-			open[name] = s
+			open[path+", "+name] = s
 		}
-		began := time.Now()
-		for name, s := range open {
-			got, status := s.frames()
-			if len(got) != 1 || !strings.Contains(got[0], `"type":"error"`) || status != websocket.StatusPolicyViolation {
-				t.Errorf("%s, %s: %v, %v", path, name, got, status)
-			}
+	}
+	began := time.Now()
+	for name, s := range open {
+		got, status := s.frames()
+		if len(got) != 1 || !strings.Contains(got[0], `"type":"error"`) || status != websocket.StatusPolicyViolation {
+			t.Errorf("%s: %v, %v", name, got, status)
 		}
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("it took %s", took)
-		}
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s", took)
 	}
 	release()
 	h.eventually("the runs end", func() bool {

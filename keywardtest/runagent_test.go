@@ -555,12 +555,14 @@ func TestTheLastFrameOfAStreamComesByItself(t *testing.T) {
 	h := newHouse(t, keywardtest.Options{})
 	p := h.person("")
 	h.speaker(p, "a")
-	s := h.stream("/api/v1/agents/a/run-stream?token="+p.key, map[string]any{"input_kwargs": map[string]any{"say": `{"output":1}`}})
-	s.frame()
-	s.frame()
-	at := time.Now()
-	if last, _ := s.frame(); !strings.Contains(last, "stream_completed") || time.Since(at) < 20*time.Millisecond {
-		t.Errorf("%s came after %s", last, time.Since(at))
+	for say, want := range map[string]string{`{"output":1}`: "stream_completed", `{"chunk":1}` + "\n" + `{"error":"closed"}`: "closed"} {
+		s := h.stream("/api/v1/agents/a/run-stream?token="+p.key, map[string]any{"input_kwargs": map[string]any{"say": say}})
+		s.frame()
+		s.frame()
+		at := time.Now()
+		if last, _ := s.frame(); !strings.Contains(last, want) || time.Since(at) < 20*time.Millisecond {
+			t.Errorf("%s came after %s", last, time.Since(at))
+		}
 	}
 }
 

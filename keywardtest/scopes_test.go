@@ -64,7 +64,8 @@ func TestEachOperationAsksForTheScopeThatTheDocumentNames(t *testing.T) {
 	h := newHouse(t, keywardtest.Options{})
 	p := h.person("")
 	operations := scopedOperations(t, h.URL)
-	for _, path := range []string{"/run_agent", "/api/run_agent", "/api/create_agent_auth_profile", "/v1/agents/{id}", "/v1/keys/{id}", "/v1/runs", "/v1/audit", "/api/v1/agents/{id}/run", "/api/v1/agents/{id}/run-stream"} {
+	for _, path := range []string{"/run_agent", "/api/run_agent", "/api/create_agent_auth_profile", "/v1/agents/{id}", "/v1/keys/{id}", "/v1/runs", "/v1/audit", "/api/v1/agents/{id}/run", "/api/v1/agents/{id}/run-stream",
+		"/v1/agents/{id}/invoke", "/v1/agents/{id}/runs", "/v1/agents/{id}/stream", "/v1/runs/{id}/cancel", "/v1/runs/{id}/events"} {
 		if !slices.ContainsFunc(operations, func(o scoped) bool { return o.path == path }) {
 			t.Errorf("the document names no scope for %s", path)
 		}

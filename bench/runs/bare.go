@@ -194,11 +194,6 @@ func (b *bare) do(ctx context.Context, call func() error) error {
 
 // run does count runs, and says how many in a second.
 func (b *bare) run(ctx context.Context, count int, call func() error) (perSecond float64, err error) {
-	for range warm {
-		if err := b.do(ctx, call); err != nil {
-			return 0, err
-		}
-	}
 	began := time.Now()
 	for range count {
 		if err := b.do(ctx, call); err != nil {

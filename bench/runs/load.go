@@ -14,12 +14,12 @@ import (
 
 const manyClients = 16
 
-// owner is an account with a key, an agent and a profile, made over HTTP as
-// anybody would.
+// owner is an account with a key, an agent and its customers' profiles, made over
+// HTTP as anybody would.
 type owner struct {
 	address string
 	key     string
-	token   string // of the profile
+	tokens  []string // of the profiles: one for each client
 }
 
 func signUp(ctx context.Context, address, agentURL string) (*owner, error) {
@@ -27,9 +27,6 @@ func signUp(ctx context.Context, address, agentURL string) (*owner, error) {
 	o := &owner{address: address}
 	var signedIn struct{ AccessToken string }
 	var key struct{ Key string }
-	var profile struct {
-		AuthToken string `json:"auth_token"`
-	}
 	type argument struct {
 		Name     string `json:"name"`
 		Type     string `json:"type"`
@@ -37,45 +34,49 @@ func signUp(ctx context.Context, address, agentURL string) (*owner, error) {
 	}
 	for _, step := range []struct {
 		path string
-		body func() any
+		body any
 		into any
 	}{
-		{"/auth/register", func() any {
-			return map[string]string{"name": "Bench", "email": email, "password": password}
+		{"/auth/register", map[string]string{"name": "Bench", "email": email, "password": password}, nil},
+		{"/auth/token", map[string]string{"email": email, "password": password}, &signedIn},
+		{"/auth/api-keys", map[string]string{"nickname": "bench"}, &key},
+		{"/v1/agents", map[string]any{
+			"id": "shop", "name": "Shop", "timeout_seconds": 600,
+			"input_arguments": []argument{{"item", "string", true}, {"email", "string", false}, {"password", "string", false}},
+			"runner":          map[string]string{"type": "http", "url": agentURL},
 		}, nil},
-		{"/auth/token", func() any { return map[string]string{"email": email, "password": password} }, &signedIn},
-		{"/auth/api-keys", func() any { return map[string]string{"nickname": "bench"} }, &key},
-		{"/v1/agents", func() any {
-			return map[string]any{
-				"id": "shop", "name": "Shop", "timeout_seconds": 600,
-				"input_arguments": []argument{{"item", "string", true}, {"email", "string", false}, {"password", "string", false}},
-				"runner":          map[string]string{"type": "http", "url": agentURL},
-			}
-		}, nil},
-		{"/api/create_agent_auth_profile", func() any {
-			return map[string]any{"api_key": key.Key, "agent_id": "shop", "name": "customer",
-				"auth_data": map[string]string{"email": "jane@shop.example", "password": "correct horse battery"}}
-		}, &profile},
 	} {
-		token := signedIn.AccessToken
-		if step.path == "/api/create_agent_auth_profile" {
-			token = ""
-		}
-		if err := lab.Call(ctx, o.address, token, step.path, step.body(), step.into); err != nil {
+		if err := lab.Call(ctx, o.address, signedIn.AccessToken, step.path, step.body, step.into); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.path, err)
 		}
 	}
-	o.key, o.token = key.Key, profile.AuthToken
+	o.key = key.Key
+	for i := range manyClients {
+		var profile struct {
+			AuthToken string `json:"auth_token"`
+		}
+		err := lab.Call(ctx, o.address, "", "/api/create_agent_auth_profile", map[string]any{
+			"api_key": key.Key, "agent_id": "shop", "name": fmt.Sprintf("customer %d", i),
+			"auth_data": map[string]string{"email": "jane@shop.example", "password": "correct horse battery"},
+		}, &profile)
+		if err != nil {
+			return nil, fmt.Errorf("make a profile: %w", err)
+		}
+		o.tokens = append(o.tokens, profile.AuthToken)
+	}
 	return o, nil
 }
 
-// request is one that starts a run.
-func (o *owner) request(profile, async bool) []byte {
-	with := ""
-	if profile {
-		with = fmt.Sprintf(`"auth_token":%q,`, o.token)
+// request returns what each client sends to start a run, with a profile of its
+// customer's.
+func (o *owner) request(profile, async bool) func(client int) []byte {
+	return func(client int) []byte {
+		with := ""
+		if profile {
+			with = fmt.Sprintf(`"auth_token":%q,`, o.tokens[client])
+		}
+		return post(o.address, "/run_agent", fmt.Sprintf(`{"api_key":%q,"agent_id":"shop",%s"parameters":{"item":"blue shoes, size 42"},"run_async":%t}`, o.key, with, async))
 	}
-	return post(o.address, "/run_agent", fmt.Sprintf(`{"api_key":%q,"agent_id":"shop",%s"parameters":{"item":"blue shoes, size 42"},"run_async":%t}`, o.key, with, async))
 }
 
 // What answers have in them.
@@ -89,11 +90,12 @@ var (
 type measured struct {
 	perSecond float64
 	median    float64 // of the time that a client waited, in milliseconds
+	busy      float64 // of the server's processor time for each run, in microseconds
 }
 
-// load sends request n times, with clients connections that wait for each answer.
+// load sends requests n times, with clients connections that wait for each answer.
 // The first failure ends it.
-func load(address string, clients, n int, request, want []byte) (measured, error) {
+func load(address string, clients, n int, request func(client int) []byte, want []byte) (measured, error) {
 	var next atomic.Int64
 	errs, times := make([]error, clients), make([][]time.Duration, clients)
 	var wg sync.WaitGroup
@@ -106,6 +108,7 @@ func load(address string, clients, n int, request, want []byte) (measured, error
 				return
 			}
 			defer c.conn.Close()
+			request := request(i)
 			for next.Add(1) <= int64(n) {
 				sent := time.Now()
 				if errs[i] = c.do(request, want); errs[i] != nil {
@@ -122,17 +125,8 @@ func load(address string, clients, n int, request, want []byte) (measured, error
 	}
 	all := slices.Concat(times...)
 	slices.Sort(all)
-	return measured{float64(n) / took.Seconds(), all[len(all)/2].Seconds() * 1e3}, nil
+	return measured{perSecond: float64(n) / took.Seconds(), median: all[len(all)/2].Seconds() * 1e3}, nil
 }
 
-// warm is how many runs are made before the clock starts: statements get
-// prepared, and the heap finds its size.
+// warm is how many runs are made before the clock starts.
 const warm = 300
-
-// warmed is load after some that do not count.
-func warmed(address string, clients, n int, request, want []byte) (measured, error) {
-	if _, err := load(address, clients, warm, request, want); err != nil {
-		return measured{}, err
-	}
-	return load(address, clients, n, request, want)
-}

@@ -1,7 +1,7 @@
 // Runs measures what a run costs around the agent's own work, side by side with
 // the bare things that it is made of, in one run:
 //
-//	go run ./bench/runs                  all of it, about eight minutes
+//	go run ./bench/runs                  all of it, about five minutes
 //	go run ./bench/runs -only sqlite     one part: sqlite, postgres or queue
 //	go run ./bench/runs -profile DIR     profiles of the server while it does runs
 //
@@ -35,7 +35,7 @@ import (
 
 // settings are what the program is called with.
 type settings struct {
-	rounds  int    // of each measurement; the median counts
+	rounds  int    // of each measurement but the queue's; the median counts
 	each    int    // runs in a round
 	queued  int    // runs that wait
 	dir     string // for databases: a folder on a real disk
@@ -57,8 +57,8 @@ func main() {
 		exit(lab.ServeProfiled(os.Args[2], os.Args[3:]))
 	}
 	var s settings
-	flag.IntVar(&s.rounds, "rounds", 5, "measure each thing so often")
-	flag.IntVar(&s.each, "n", 4000, "do so many runs in a round")
+	flag.IntVar(&s.rounds, "rounds", 21, "measure each thing so often")
+	flag.IntVar(&s.each, "n", 500, "do so many runs in a round")
 	flag.IntVar(&s.queued, "queued", 10_000, "queue so many runs")
 	flag.StringVar(&s.dir, "dir", os.TempDir(), "put the databases into a folder in this one, on a real disk")
 	flag.StringVar(&s.profile, "profile", "", "write profiles of the server into this folder, and measure nothing else")

@@ -14,7 +14,8 @@ import (
 func (b *bench) queue(ctx context.Context) error {
 	var queueing, taking lab.Series
 	var before, waiting, highest, after lab.Series
-	for round := range b.rounds {
+	const rounds = 3
+	for round := range rounds {
 		err := b.served(ctx, []string{b.binary, "serve"}, b.newFolder(), "", nil, func(s *lab.Server, o *owner) error {
 			q, err := b.waitAndTakeUp(s, o, true)
 			queueing, taking = append(queueing, q.queued), append(taking, q.done)
@@ -24,7 +25,7 @@ func (b *bench) queue(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		lab.Say("queue, round %d of %d: %.0f queued and %.0f taken up a second, %.1f MB, then at most %.1f", round+1, b.rounds, queueing[round], taking[round], waiting[round], highest[round])
+		lab.Say("queue, round %d of %d: %.0f queued and %.0f taken up a second, %.1f MB, then at most %.1f", round+1, rounds, queueing[round], taking[round], waiting[round], highest[round])
 	}
 	fmt.Printf("\n%d runs that nobody waits for, on SQLite, with an auth profile, from %d clients:\n\n", b.queued, manyClients)
 	fmt.Println("| | rounds | median | |")
@@ -54,14 +55,11 @@ func (b *bench) waitAndTakeUp(s *lab.Server, o *owner, settled bool) (q drained,
 	if _, err := load(s.Address, manyClients, warm, o.request(true, true), queued); err != nil {
 		return q, err
 	}
-	done := b.agent.runs.Load()
-	if err := b.await(done, 0); err != nil {
-		return q, err
-	}
+	b.awaitCalm()
 	if q.before, err = memory(); err != nil {
 		return q, err
 	}
-	done = b.agent.runs.Load()
+	done := b.agent.runs.Load()
 	letGo := b.agent.hold()
 	defer letGo()
 	m, err := load(s.Address, manyClients, b.queued, o.request(true, true), queued)
@@ -90,12 +88,11 @@ func (b *bench) waitAndTakeUp(s *lab.Server, o *owner, settled bool) (q drained,
 	return q, err
 }
 
-// await returns when the agent has done more runs, or no more come.
-func (b *bench) await(done, more int64) error {
-	for last, since := int64(-1), time.Now(); time.Since(since) < time.Second; time.Sleep(10 * time.Millisecond) {
+// awaitCalm returns when the agent has got no run for a second.
+func (b *bench) awaitCalm() {
+	for last, since := b.agent.runs.Load(), time.Now(); time.Since(since) < time.Second; time.Sleep(10 * time.Millisecond) {
 		if now := b.agent.runs.Load(); now != last {
 			last, since = now, time.Now()
 		}
 	}
-	return nil
 }

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/keyward/keyward/bench/lab"
 )
 
-// kind is one of the two databases. Each measurement has a new one, which all of
-// them fill equally far.
+// kind is one of the two databases. Every subject has one of its own, and all of
+// them are filled equally far.
 type kind struct {
 	name string
 	new  func(ctx context.Context) (folder, address string, err error) // address "": SQLite in the folder
@@ -22,14 +23,16 @@ type kind struct {
 // subject is one thing that is measured in turn with the others.
 type subject struct {
 	name    string
-	clients int
-	measure func(ctx context.Context) (measured, error)
+	clients int // 0: the bare program
+	measure func() (measured, error)
+	close   func() error
+
 	keyward bool
-	target  float64  // of the bare program's speed; 0: none
+	target  float64  // of the bare program's speed
 	direct  *subject // the same clients' calls of the agent itself
 	atMost  float64  // milliseconds added
 
-	speed, median lab.Series
+	speed, median, busy lab.Series
 }
 
 func (b *bench) sqlite(ctx context.Context) error {
@@ -55,74 +58,60 @@ func (b *bench) postgres(ctx context.Context) (err error) {
 	}})
 }
 
-// speed measures runs whose callers wait for them.
-func (b *bench) speed(ctx context.Context, k kind) error {
+// speed measures runs whose callers wait for them. Each round is a short turn of
+// every subject: whatever else the machine and its disk have to do meanwhile slows
+// all of them alike.
+func (b *bench) speed(ctx context.Context, k kind) (err error) {
+	var all []*subject
+	defer func() {
+		for _, s := range all {
+			err = errors.Join(err, s.close())
+		}
+	}()
 	original, err := b.original(ctx, k)
 	if err != nil {
 		return err
 	}
 	defer original.Close()
-
-	nobody := func() error { return nil }
-	all := []*subject{
-		{name: "bare: two durable commits a run", measure: func(ctx context.Context) (measured, error) {
-			return b.alone(ctx, k, original, nobody)
-		}},
-		{name: "bare: two durable commits and the call of the agent", measure: func(ctx context.Context) (measured, error) {
-			c, err := dial(b.agent.address())
-			if err != nil {
-				return measured{}, err
-			}
-			defer c.conn.Close()
-			request := directly(b.agent)
-			return b.alone(ctx, k, original, func() error { return c.do(request, agentOK) })
-		}},
+	for _, calls := range []bool{false, true} {
+		s, err := b.bareSubject(ctx, k, original, calls)
+		if err != nil {
+			return err
+		}
+		all = append(all, s)
 	}
 	direct := map[int]*subject{}
 	for _, clients := range []int{1, manyClients} {
-		direct[clients] = &subject{name: "the call of the agent alone", clients: clients, measure: func(context.Context) (measured, error) {
-			return warmed(b.agent.address(), clients, b.each, directly(b.agent), agentOK)
-		}}
+		direct[clients] = &subject{name: "the call of the agent alone", clients: clients, close: func() error { return nil },
+			measure: func() (measured, error) {
+				return load(b.agent.address(), clients, b.each, directly(b.agent), agentOK)
+			}}
 		all = append(all, direct[clients])
 	}
 	for _, way := range []struct {
 		clients int
 		profile bool
 		more    []string
-		name    string
 	}{
-		{1, false, nil, "Keyward"},
-		{1, true, nil, "Keyward, with an auth profile"},
-		{manyClients, false, nil, "Keyward"},
-		{manyClients, true, nil, "Keyward, with an auth profile"},
-		{manyClients, false, wide, "Keyward, " + strings.Join(wide, " ")},
-		{manyClients, true, wide, "Keyward, " + strings.Join(wide, " ") + ", with an auth profile"},
+		{1, false, nil}, {1, true, nil},
+		{manyClients, false, wide}, {manyClients, true, wide},
+		{manyClients, false, nil}, {manyClients, true, nil},
 	} {
-		s := &subject{name: way.name, clients: way.clients, keyward: true, target: 0.3, direct: direct[way.clients], atMost: 1.5}
-		if way.clients > 1 {
-			s.target, s.atMost = 1.2, 5
+		s, err := b.keywardSubject(ctx, k, way.clients, way.profile, way.more)
+		if err != nil {
+			return err
 		}
-		s.measure = func(ctx context.Context) (m measured, err error) {
-			folder, address, err := k.new(ctx)
-			if err != nil {
-				return m, err
-			}
-			err = b.served(ctx, []string{b.binary, "serve"}, folder, address, way.more, func(server *lab.Server, o *owner) (err error) {
-				m, err = warmed(server.Address, way.clients, b.each, o.request(way.profile, false), ranWell)
-				return err
-			})
-			return m, err
-		}
+		s.direct = direct[way.clients]
 		all = append(all, s)
 	}
 	for round := range b.rounds {
 		var told []string
 		for _, s := range all {
-			m, err := s.measure(ctx)
+			m, err := s.measure()
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			s.speed, s.median = append(s.speed, m.perSecond), append(s.median, m.median)
+			s.speed, s.median, s.busy = append(s.speed, m.perSecond), append(s.median, m.median), append(s.busy, m.busy)
 			told = append(told, fmt.Sprintf("%.0f", m.perSecond))
 		}
 		lab.Say("%s, round %d of %d: %s", k.name, round+1, b.rounds, strings.Join(told, " "))
@@ -131,33 +120,113 @@ func (b *bench) speed(ctx context.Context, k kind) error {
 	return nil
 }
 
-// wide lets as many runs be under way as there are clients, which by default are
-// twice the processors.
+// bareSubject is the bare program, on a new database.
+func (b *bench) bareSubject(ctx context.Context, k kind, original *sql.DB, calls bool) (*subject, error) {
+	folder, address, err := k.new(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newBare(ctx, original, folder, address)
+	if err != nil {
+		return nil, err
+	}
+	s := &subject{name: "bare: two durable commits a run", close: p.close}
+	call := func() error { return nil }
+	if calls {
+		c, err := dial(b.agent.address())
+		if err != nil {
+			return nil, errors.Join(err, p.close())
+		}
+		request := directly(b.agent)(0)
+		call = func() error { return c.do(request, agentOK) }
+		s.name += ", and the call of the agent"
+		s.close = func() error { return errors.Join(c.conn.Close(), p.close()) }
+	}
+	s.measure = func() (m measured, err error) {
+		m.perSecond, err = p.run(ctx, b.each, call)
+		return m, err
+	}
+	_, err = s.measure() // statements get prepared, and the log its size
+	return s, err
+}
+
+// keywardSubject is a server on a new database.
+func (b *bench) keywardSubject(ctx context.Context, k kind, clients int, profile bool, more []string) (*subject, error) {
+	s := &subject{name: strings.Join(append([]string{"Keyward"}, more...), " "), clients: clients, keyward: true, target: 0.3, atMost: 1.5}
+	if clients > 1 {
+		s.target, s.atMost = 1.2, 5
+	}
+	if profile {
+		s.name += ", with an auth profile"
+	}
+	folder, address, err := k.new(ctx)
+	if err != nil {
+		return nil, err
+	}
+	server, o, err := b.serve(ctx, []string{b.binary, "serve"}, folder, address, more)
+	if err != nil {
+		return nil, err
+	}
+	s.close = server.Stop
+	request := o.request(profile, false)
+	s.measure = func() (measured, error) { return onServer(server, clients, b.each, request) }
+	if _, err := s.measure(); err != nil {
+		return nil, errors.Join(err, server.Stop())
+	}
+	return s, nil
+}
+
+// wide lets as many runs be under way as there are clients. By default they are
+// twice the processors, of which one organization has three quarters.
 var wide = []string{"--runs-at-once", "32"}
 
+// ratios are of s to another in each round.
+func (s *subject) ratios(to *subject) (all lab.Series) {
+	for i := range s.speed {
+		all = append(all, s.speed[i]/to.speed[i])
+	}
+	return all
+}
+
 func (b *bench) report(k kind, all []*subject) {
-	fmt.Printf("\nRuns a second on %s, %d in each round:\n\n", k.name, b.each)
-	fmt.Println("| | clients | rounds | median | of bare | of bare with the call | at least | median ms | added | below | |")
-	fmt.Println("| --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --- |")
+	fmt.Printf("\nRuns a second on %s, medians of %d rounds of %d runs, and the middle half of the ratios:\n\n", k.name, b.rounds, b.each)
+	fmt.Println("| | clients | a second | of bare | | at least | of bare with the call | median ms | added | below | processor µs | |")
+	fmt.Println("| --- | --: | --: | --: | --- | --: | --: | --: | --: | --: | --: | --- |")
 	for _, s := range all {
-		clients, times, against := "", " | | ", " | | "
+		clients, against, times, good := "", " | | | ", " | | | ", ""
 		if s.clients > 0 {
-			clients, times = fmt.Sprint(s.clients), fmt.Sprintf("%.2f | | ", s.median.Median())
+			clients, times = fmt.Sprint(s.clients), fmt.Sprintf("%.2f | | | ", s.median.Median())
 		}
-		good := ""
 		if s.keyward {
-			of, added := s.speed.Median()/all[0].speed.Median(), s.median.Median()-s.direct.median.Median()
-			against = fmt.Sprintf("**%.2f** | %.2f | %.1f", of, s.speed.Median()/all[1].speed.Median(), s.target)
-			times = fmt.Sprintf("%.2f | **%.2f** | %.1f", s.median.Median(), added, s.atMost)
+			ratios := s.ratios(all[0])
+			of, added := ratios.Median(), s.median.Median()-s.direct.median.Median()
+			sorted := slices.Sorted(slices.Values(ratios))
+			against = fmt.Sprintf("**%.2f** | %.2f to %.2f | %.1f | %.2f", of, sorted[len(sorted)/4], sorted[len(sorted)*3/4], s.target, s.ratios(all[1]).Median())
+			times = fmt.Sprintf("%.2f | **%.2f** | %.1f | %.0f", s.median.Median(), added, s.atMost, s.busy.Median())
 			good = verdict(of >= s.target && added < s.atMost)
 		}
-		fmt.Printf("| %s | %s | %s | %.0f | %s | %s | %s |\n", s.name, clients, s.speed.List("%.0f"), s.speed.Median(), against, times, good)
+		fmt.Printf("| %s | %s | %.0f | %s | %s | %s |\n", s.name, clients, s.speed.Median(), against, times, good)
 	}
 }
 
+// onServer is load with the server's processor time.
+func onServer(s *lab.Server, clients, n int, request func(client int) []byte) (m measured, err error) {
+	before, err := s.ProcessorTime()
+	if err != nil {
+		return m, err
+	}
+	if m, err = load(s.Address, clients, n, request, ranWell); err != nil {
+		return m, err
+	}
+	after, err := s.ProcessorTime()
+	m.busy = float64((after - before).Microseconds()) / float64(n)
+	return m, err
+}
+
 // directly is a run as the agent gets it.
-func directly(a *agent) []byte {
-	return post(a.address(), "/run", `{"run_id":"019b0000-0000-7000-8000-000000000000","agent_id":"shop","arguments":{"item":"blue shoes, size 42"},"session":null}`)
+func directly(a *agent) func(client int) []byte {
+	request := post(a.address(), "/run", `{"run_id":"019b0000-0000-7000-8000-000000000000","agent_id":"shop","arguments":{"item":"blue shoes, size 42"},"session":null}`)
+	return func(int) []byte { return request }
 }
 
 // original returns a database in which the server has done runs: the bare program
@@ -178,19 +247,4 @@ func (b *bench) original(ctx context.Context, k kind) (*sql.DB, error) {
 		return sql.Open("pgx", address)
 	}
 	return sql.Open("sqlite", filepath.Join(folder, "keyward.db")+"?_pragma=query_only(1)")
-}
-
-// alone runs the bare program on a new database.
-func (b *bench) alone(ctx context.Context, k kind, original *sql.DB, call func() error) (m measured, err error) {
-	folder, address, err := k.new(ctx)
-	if err != nil {
-		return m, err
-	}
-	p, err := newBare(ctx, original, folder, address)
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, p.close()) }()
-	m.perSecond, err = p.run(ctx, b.each, call)
-	return m, err
 }

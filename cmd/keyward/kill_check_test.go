@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	_ "modernc.org/sqlite"
@@ -88,10 +89,12 @@ func (u *user) checkKey(k *key) {
 func (u *user) checkRun(r *started) {
 	u.Helper()
 	var record struct {
-		ID, Status string
+		ID, Status   string
+		ErrorMessage string `json:"error_message"`
 	}
 	status, _, _ := u.call("GET", "/v1/runs/"+r.id, u.key, nil, &record)
-	ended := record.Status == "succeeded" || !r.waited && record.Status == "interrupted"
+	ended := record.Status == "succeeded" || !r.waited && record.Status == "interrupted" ||
+		!r.waited && (r.token.gone || r.token.mayBe) && strings.Contains(record.ErrorMessage, "its token was rotated, while the run waited")
 	if status != http.StatusOK || record.ID != r.id || !ended {
 		u.Errorf("run %s, waited for %t: status %d, record %+v", r.id, r.waited, status, record)
 	}

@@ -128,6 +128,7 @@ type key struct {
 type started struct {
 	id     string
 	waited bool
+	token  *token
 }
 
 func (o *owner) newUser(i int, random *rand.Rand) *user {
@@ -334,7 +335,7 @@ func (u *user) run() bool {
 		return false
 	}
 	u.wantGiven(t, done.SessionID)
-	u.runs = append(u.runs, &started{done.SessionID, true})
+	u.runs = append(u.runs, &started{done.SessionID, true, t})
 	if t.keepsSession {
 		t.states[0].visit = visit
 	}
@@ -362,7 +363,7 @@ func (u *user) runAsync() bool {
 		u.Errorf("async run: status %d", status)
 		return false
 	}
-	u.runs = append(u.runs, &started{done.SessionID, false})
+	u.runs = append(u.runs, &started{done.SessionID, false, t})
 	return true
 }
 

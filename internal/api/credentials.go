@@ -101,6 +101,11 @@ func (a *API) Credential(s Security, header http.Header) (string, error) {
 // The same one in two places is fine, and one that is not ours is passed over
 // beside one that is: a gateway in front may have sent its own.
 func (a *API) credential(s Security, header http.Header, body string) (string, error) {
+	if sent := header["Authorization"]; len(sent) == 1 && len(header["X-Api-Key"]) == 0 && body == "" {
+		// As almost always. There is nothing to choose from.
+		rest, _ := after("bearer", sent[0])
+		return strings.TrimSpace(rest), nil
+	}
 	bearer := authorization(header, "bearer")
 	all := slices.Concat(bearer, header.Values("X-API-Key"), []string{body})
 	ours := unique(all, a.isOurs)
@@ -141,11 +146,20 @@ func unique(all []string, wanted func(string) bool) []string {
 func authorization(header http.Header, scheme string) []string {
 	var found []string
 	for _, v := range header.Values("Authorization") {
-		if got, rest, ok := strings.Cut(strings.TrimSpace(v), " "); ok && strings.EqualFold(got, scheme) {
+		if rest, ok := after(scheme, v); ok {
 			found = append(found, rest)
 		}
 	}
 	return found
+}
+
+// after returns what stands after the scheme in an Authorization header.
+func after(scheme, value string) (rest string, ok bool) {
+	got, rest, ok := strings.Cut(strings.TrimSpace(value), " ")
+	if !ok || !strings.EqualFold(got, scheme) {
+		return "", false
+	}
+	return rest, true
 }
 
 // basicAuth returns what a request holds as Authorization: Basic.

@@ -253,7 +253,7 @@ var errQuiet = errors.New("api: nothing has happened")
 // next waits for a message until it is time to ask again who is told, or to say
 // anything at all.
 func (s *stream) next() (Message, error) {
-	wait := min(s.api.pace.check-time.Since(s.checked), s.api.pace.silence-time.Since(s.sent))
+	wait := min(s.every()-time.Since(s.checked), s.api.pace.silence-time.Since(s.sent))
 	limited, cancel := context.WithTimeout(s.x.r.Context(), max(wait, time.Millisecond))
 	defer cancel()
 	m, err := s.x.source.Next(limited)
@@ -263,9 +263,18 @@ func (s *stream) next() (Message, error) {
 	return m, err
 }
 
+// every is how often it is asked whether the stream may go on: oftener when the
+// server stops, which waits for it.
+func (s *stream) every() time.Duration {
+	if s.api.stopping() {
+		return s.api.pace.check / 8
+	}
+	return s.api.pace.check
+}
+
 // check asks now and then whether who is told may still be.
 func (s *stream) check() error {
-	if time.Since(s.checked) < s.api.pace.check {
+	if time.Since(s.checked) < s.every() {
 		return nil
 	}
 	ctx := s.x.r.Context()

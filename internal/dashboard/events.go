@@ -138,10 +138,12 @@ func (p *pages) events(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer events.Close()
 	leave, err := p.api.Enter(visit.Caller)
-	if err != nil {
+	switch {
+	case err == nil:
+		defer leave()
+	case !p.Stopping(): // then it ends below: a browser that is refused does not come again
 		return err
 	}
-	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
 	if r.Method == http.MethodHead {

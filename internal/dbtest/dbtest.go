@@ -31,14 +31,47 @@ import (
 // or fails where KEYWARD_TEST_REQUIRE is "all".
 func Each(t *testing.T, f func(t *testing.T, d *db.DB)) {
 	t.Helper()
-	EachURL(t, func(t *testing.T, url string) { f(t, open(t, url)) })
+	t.Run("sqlite", func(t *testing.T) { f(t, SQLite(t)) })
+	t.Run("postgres", func(t *testing.T) { f(t, open(t, create(t, "migrated"))) })
 }
 
 // SQLite returns such a database on SQLite, for what does not depend on which of
 // the two it is.
 func SQLite(t testing.TB) *db.DB {
 	t.Helper()
-	return open(t, "sqlite:"+filepath.Join(t.TempDir(), "keyward.db"))
+	file, err := migrated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "keyward.db")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, "sqlite:"+path)
+}
+
+// migrated returns a file that has all tables. Migrating takes far longer than a
+// copy, so it is done once.
+var migrated = sync.OnceValues(func() (file []byte, err error) {
+	dir, err := os.MkdirTemp("", "keyward-sqlite-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "keyward.db")
+	if err := migrate("sqlite:" + path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+func migrate(url string) error {
+	ctx := context.Background()
+	d, err := db.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Migrate(ctx), d.Close())
 }
 
 func open(t testing.TB, url string) *db.DB {
@@ -75,7 +108,33 @@ var (
 // caller's own.
 func Postgres(t testing.TB) string {
 	t.Helper()
+	return create(t, "template1")
+}
+
+// template makes the database that others are copies of, once.
+var template = sync.OnceValue(func() error {
 	address, err := server()
+	if err != nil {
+		return err
+	}
+	admin, err := sql.Open("pgx", address("postgres"))
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if _, err := admin.Exec(`CREATE DATABASE migrated`); err != nil {
+		return err
+	}
+	return migrate(address("migrated"))
+})
+
+// create makes a database as a copy of another.
+func create(t testing.TB, of string) string {
+	t.Helper()
+	address, err := server()
+	if err == nil && of == "migrated" {
+		err = template()
+	}
 	if errors.Is(err, exec.ErrNotFound) && !Required() {
 		t.Skip("PostgreSQL is not installed here (Debian: apt-get install postgresql)")
 	}
@@ -88,7 +147,7 @@ func Postgres(t testing.TB) string {
 	}
 	defer admin.Close()
 	name := fmt.Sprintf("test_%d", databases.Add(1))
-	if _, err := admin.Exec(`CREATE DATABASE ` + name); err != nil {
+	if _, err := admin.Exec(`CREATE DATABASE ` + name + ` TEMPLATE ` + of); err != nil {
 		t.Fatal(err)
 	}
 	return address(name)

@@ -36,13 +36,17 @@ func (r *Runs) Cancel(ctx context.Context, who access.Caller, id string) (Run, e
 		if run.Status == Queued {
 			next.ErrorMessage, next.EndedAt = cancelledWaiting, r.now()
 		}
+		words, err := r.sealWords(&next)
+		if err != nil {
+			return Run{}, err
+		}
 		moved := false
 		err = r.Acts.Do(ctx, who, access.CancelRun, func(tx *db.Tx, act *access.Act) error {
 			act.On("run", run.ID, "")
 			act.Note("agent", run.AgentID)
 			var err error
 			if run.Status == Queued {
-				moved, err = r.moveIn(ctx, tx, &next, Cancelled)
+				moved, err = r.moveIn(ctx, tx, &next, words, Cancelled)
 			} else {
 				var n int64
 				n, err = tx.Exec(ctx, `UPDATE runs SET cancel_asked = 1 WHERE id = $1 AND status = 'running'`, run.ID)

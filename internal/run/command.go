@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,10 +24,26 @@ const leftOpen = time.Second
 // folders, and removes what a server that was killed left there. It is called
 // once, before the first run.
 func (r *Runs) PrepareDir() error {
-	if err := os.RemoveAll(r.Dir); err != nil {
+	if err := removeTree(r.Dir); err != nil {
 		return err
 	}
 	return os.MkdirAll(r.Dir, 0o700)
+}
+
+// removeTree removes a folder with all that is in it, also where a program has
+// closed folders of its own to writers, as package managers do.
+func removeTree(dir string) error {
+	err := os.RemoveAll(dir)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() { // called before the folder is read
+			_ = os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
 }
 
 // callCommand starts the agent's program, gives it input, and returns its
@@ -42,7 +59,7 @@ func (r *Runs) callCommand(ctx context.Context, a agent.Agent, runID string, inp
 		return answer{}, err
 	}
 	defer func() {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := removeTree(dir); err != nil {
 			r.Log.Warn("the working folder of a run can't be removed", "run", runID, "err", err)
 		}
 	}()

@@ -214,6 +214,32 @@ func init() {
 	}
 }
 
+func TestAWorkingFolderIsRemovedWhateverAProgramDidToIt(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("nothing is closed to root")
+	}
+	dir := filepath.Join(t.TempDir(), "run")
+	if err := os.MkdirAll(filepath.Join(dir, "closed", "inner"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"closed/inner/file", "closed/file"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("a secret"), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"closed/inner", "closed"} {
+		if err := os.Chmod(filepath.Join(dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removeTree(dir); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("it is still there")
+	}
+}
+
 func TestAKilledServersProgramDies(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	self, err := os.Executable()

@@ -139,6 +139,9 @@ func (e *Events) read(ctx context.Context) (ended bool, err error) {
 		e.ready = append(e.ready, Event{Seq: 1, Kind: StartEvent, At: at, Data: run.startData()})
 		return false, nil
 	}
+	if e.seq == 0 && run.EndedAt.IsZero() {
+		return false, nil // it waits: if it has begun since it was read, the first event is not the first that is kept
+	}
 	batches, err := e.batches(ctx)
 	if err != nil {
 		return false, err

@@ -49,6 +49,8 @@ type house struct {
 	profiles map[string]*Profile // by their token
 	slots    sync.Map            // auth tokens, by the token of a run
 	keyring  *keyring
+
+	keysEnded map[int64]string // why keys may start nothing any more
 }
 
 // runSlot makes slots by which runs open the profile of token.
@@ -177,8 +179,9 @@ func (h *house) start(t *testing.T, d *db.DB, root *seal.Root, node string) {
 	acts := &access.Acts{DB: d, Root: root, Now: time.Now}
 	h.Runs = &Runs{
 		Acts: acts, DB: d, Root: root, Now: time.Now, NodeID: node, Client: policy.Client, Dir: t.TempDir(), AtOnce: 64,
-		Log:    slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Agents: &agent.Store{Acts: acts, DB: d, Root: root, Now: time.Now, OperatorID: "op", CheckURL: policy.CheckURL},
+		Log:      slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Agents:   &agent.Store{Acts: acts, DB: d, Root: root, Now: time.Now, OperatorID: "op", CheckURL: policy.CheckURL},
+		KeyEnded: func(_ context.Context, _ string, keyID int64) (string, error) { return h.keysEnded[keyID], nil },
 		OpenProfile: func(_ context.Context, _ access.Caller, _ agent.Agent, token seal.Secret) (*Profile, error) {
 			p := h.profiles[token.Reveal()]
 			if p == nil {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -141,6 +142,9 @@ func (r *Runs) earlier(ctx context.Context, who access.Caller, req Request) (Run
 	return r.Get(ctx, who, id)
 }
 
+// errGoesOn lets somebody go who waits for a run that does not end with the server.
+var errGoesOn = errStopping.Say("The server is stopping. The run is not; send the same request again.")
+
 // waitFor returns when a run has ended.
 func (r *Runs) waitFor(ctx context.Context, who access.Caller, id string) error {
 	events, err := r.Events(ctx, who, id, 0)
@@ -148,13 +152,30 @@ func (r *Runs) waitFor(ctx context.Context, who access.Caller, id string) error 
 		return err
 	}
 	defer events.Close()
-	for {
-		if _, err := events.Next(ctx); errors.Is(err, io.EOF) {
+	for looked := time.Now(); ; {
+		limited, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := events.Next(limited)
+		quiet := err != nil && limited.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		} else if err != nil {
+		case err != nil && !quiet:
 			return err
+		case time.Since(looked) < time.Second || !r.stopping():
+			continue
+		}
+		looked = time.Now()
+		if run, err := r.Get(ctx, who, id); err != nil || run.EndedAt.IsZero() && (run.Status == Queued || run.NodeID != r.NodeID) {
+			return cmp.Or(err, error(errGoesOn))
 		}
 	}
+}
+
+func (r *Runs) stopping() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.queue.stopping
 }
 
 // purgeRequests removes up to limit of the Idempotency-Keys whose day is over.

@@ -86,9 +86,13 @@ func (r *Runs) giveUp(ctx context.Context, id, node string) (moved bool, err err
 	default:
 		run.ErrorMessage, run.EndedAt = lost, r.now()
 	}
+	words, err := r.sealWords(run)
+	if err != nil {
+		return false, err
+	}
 	err = r.DB.Tx(ctx, func(tx *db.Tx) error {
 		var err error
-		if moved, err = r.moveIn(ctx, tx, run, to); err != nil || !moved {
+		if moved, err = r.moveIn(ctx, tx, run, words, to); err != nil || !moved {
 			return err
 		}
 		return countEvents(ctx, tx, run.ID) // only now there will be no more

@@ -33,6 +33,7 @@ func (r *Runs) carryOut(j *job) {
 		}
 	}
 	j.run.EndedAt = r.now()
+	r.riseToEnd(j)
 	if err := r.record(j, status, last...); err != nil {
 		r.asOnDisk(j)
 		r.Log.Error("the end of a run can't be recorded", "run", j.run.ID, "status", string(status), "err", err)

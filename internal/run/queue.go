@@ -23,16 +23,18 @@ const (
 // disk are not in it: they are looked for there, one at a time, so that it does
 // not matter how many they are. It is guarded by the mutex of its Runs.
 type queue struct {
-	busy     int               // places that are taken
-	of       map[string]int    // by which organization
-	callers  map[string][]*job // whose callers wait for them to begin, by organization
-	waiting  int               // how many those are
-	last     string            // the organization that had its turn last
-	onDisk   bool              // runs may be waiting on the disk
-	stirred  int               // how often somebody said so
-	looking  bool              // somebody fills places
-	again    bool              // and has to look once more
-	laneLeft chan struct{}     // closed when a run has left its lanes; nil: nobody asked
+	busy     int                 // places that are taken
+	ending   int                 // runs that gave theirs back, and whose end is being written
+	of       map[string]int      // by which organization
+	callers  map[string][]*job   // whose callers wait for them to begin, by organization
+	waiting  int                 // how many those are
+	last     string              // the organization that had its turn last
+	onDisk   bool                // runs may be waiting on the disk
+	stirred  int                 // how often somebody said so
+	looking  bool                // somebody fills places
+	again    bool                // and has to look once more
+	held     map[string][]holder // callers of an organization that wait for a lane, the oldest first
+	laneLeft chan struct{}       // closed when a run has left its lanes; nil: nobody asked
 	stopping bool
 	halted   chan struct{} // closed when nobody waits for runs any more; nil: nobody asked
 }
@@ -48,9 +50,17 @@ func (r *Runs) atOnce() int {
 	return DefaultAtOnce()
 }
 
+// full reports whether nobody may have a place. It is called with r.mu held.
+//
+// As many ends as there are places may be waiting to be written: while the
+// database takes none, it is given no beginnings either.
+func (r *Runs) full() bool {
+	return r.queue.busy >= r.atOnce() || r.queue.ending >= r.atOnce()
+}
+
 // room reports whether an organization may have one more place.
 func (r *Runs) room(organizationID string) bool {
-	return r.queue.busy < r.atOnce() && r.queue.of[organizationID] < r.share()
+	return !r.full() && r.queue.of[organizationID] < r.share()
 }
 
 // seat gives a place to j. It is called with r.mu held.
@@ -85,8 +95,7 @@ func (r *Runs) line(j *job) {
 	}
 	q.callers[j.run.OrganizationID] = append(q.callers[j.run.OrganizationID], j)
 	q.waiting++
-	r.mu.Unlock()
-	r.stirCallers()
+	r.passOn()
 }
 
 // unline ends j's waiting, or gives the place back that it has got meanwhile.
@@ -120,25 +129,73 @@ func (r *Runs) remove(organizationID string, i int) *job {
 // rise gives j's place back, if it has one, and fills it again.
 func (r *Runs) rise(j *job) {
 	r.mu.Lock()
-	q := &r.queue
 	select {
 	case <-j.turn: // which came too late
 	default:
 	}
-	if !j.seated {
+	if !j.seated && !j.ending {
 		r.mu.Unlock()
 		return
 	}
+	if j.ending {
+		j.ending = false
+		r.queue.ending--
+	}
+	r.unseat(j)
+	r.passOn()
+}
+
+// riseToEnd gives the place back of a run whose agent has ended. To write that is
+// the server's own work, and can share its commit with the beginning of the run
+// that has the place next.
+//
+// A run in a lane stays until it is written, since until then it is in the way of
+// the one that would follow.
+func (r *Runs) riseToEnd(j *job) {
+	if len(j.run.lanes()) > 0 {
+		return
+	}
+	r.mu.Lock()
+	j.ending = true
+	r.queue.ending++
+	r.unseat(j)
+	r.passOn()
+}
+
+// unseat takes j's place away, if it has one. It is called with r.mu held.
+func (r *Runs) unseat(j *job) {
+	if !j.seated {
+		return
+	}
+	q, id := &r.queue, j.run.OrganizationID
 	j.seated = false
 	q.busy--
-	if q.of[j.run.OrganizationID]--; q.of[j.run.OrganizationID] == 0 {
-		delete(q.of, j.run.OrganizationID)
+	if q.of[id]--; q.of[id] == 0 {
+		delete(q.of, id)
 	}
-	waiting := q.waiting > 0 || q.onDisk
-	r.mu.Unlock()
-	if waiting {
+}
+
+// passOn fills the places that are free. It is called with r.mu held, and gives
+// it up. If no run waits on the disk, nobody has to go and look.
+func (r *Runs) passOn() {
+	q := &r.queue
+	if q.onDisk {
+		r.mu.Unlock()
 		r.stirCallers()
+		return
 	}
+	defer r.mu.Unlock()
+	for organization := r.nextCaller(q.last); organization != ""; organization = r.nextCaller(q.last) {
+		r.callUp(organization)
+	}
+}
+
+// callUp gives a place to the caller of an organization who came first. It is
+// called with r.mu held.
+func (r *Runs) callUp(organizationID string) {
+	j := r.remove(organizationID, 0)
+	r.seat(j)
+	j.turn <- struct{}{}
 }
 
 // left tells those that wait for a lane that a run has left its own.
@@ -146,6 +203,11 @@ func (r *Runs) left() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.aside = nil
+	r.wake()
+}
+
+// wake has those try again that wait for a lane. It is called with r.mu held.
+func (r *Runs) wake() {
 	if r.queue.laneLeft != nil {
 		close(r.queue.laneLeft)
 		r.queue.laneLeft = nil
@@ -208,7 +270,7 @@ func (r *Runs) fill() {
 func (r *Runs) fillOne() bool {
 	r.mu.Lock()
 	q := &r.queue
-	if q.busy >= r.atOnce() {
+	if r.full() {
 		r.mu.Unlock()
 		return false
 	}
@@ -239,12 +301,10 @@ func (r *Runs) fillOne() bool {
 	case organization == "" && found.id == "":
 		return false
 	case found.id == "" || organization != "" && before(last, organization, r.queue.callers[organization][0].run.ID, found.organization, found.id):
-		j := r.remove(organization, 0)
-		r.seat(j)
-		j.turn <- struct{}{}
+		r.callUp(organization)
 	default:
 		if q.stopping || !r.room(found.organization) || r.known[found.id] != nil {
-			return q.busy < r.atOnce() && !q.stopping
+			return !r.full() && !q.stopping
 		}
 		j := r.newJob(found.id, found.organization)
 		r.seat(j)
@@ -344,9 +404,18 @@ func (r *Runs) oldestOnDisk(ctx context.Context, organization string, taken int)
 const maxSetAside = 100
 
 // setAside keeps a run that could not be taken from being tried again at once.
-func (r *Runs) setAside(id string) {
+func (r *Runs) setAside(id string) { r.setAsideUnless(nil, id) }
+
+// setAsideUnless is setAside for a run that has found a lane full, unless left says
+// that one was left since: nobody would come to tell of it again.
+func (r *Runs) setAsideUnless(left <-chan struct{}, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	select {
+	case <-left:
+		return
+	default:
+	}
 	if r.aside == nil || len(r.aside) >= maxSetAside {
 		r.aside = map[string]bool{}
 	}
@@ -375,20 +444,33 @@ func (r *Runs) await(ctx context.Context, j *job) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
+		left := r.laneLeft()
+		if lane := r.heldUp(j); lane != "" {
+			r.hold(j, lane)
+			if err := r.forTurn(ctx, j, left, timer); err != nil {
+				r.quit(j, err)
+				return
+			}
+			continue
+		}
 		r.line(j)
 		if err := r.forTurn(ctx, j, j.turn, timer); err != nil {
 			r.quit(j, err)
 			return
 		}
-		left := r.laneLeft()
-		err := r.begin(context.WithoutCancel(j.ctx), j)
+		left = r.laneLeft()
+		err := r.beginStill(context.WithoutCancel(j.ctx), j)
 		if err == nil {
+			r.release(j)
 			r.carryOut(j)
 			return
 		}
 		r.rise(j)
-		switch full := errors.Is(err, errLaneFull); {
-		case !full && (!j.recorded || errors.Is(err, errQuit)):
+		var lane laneFull
+		switch full := errors.As(err, &lane); {
+		case full:
+			r.hold(j, lane)
+		case !full && (!j.recorded || errors.Is(err, errQuit) || errors.As(err, new(keyEnded))):
 			r.quit(j, err)
 			return
 		case !full:
@@ -433,9 +515,28 @@ func (r *Runs) forTurn(ctx context.Context, j *job, c <-chan struct{}, timer *ti
 	}
 }
 
+// keyEnded is why a run that has waited may not begin: its key has ended.
+type keyEnded string
+
+func (k keyEnded) Error() string { return string(k) }
+
+// beginStill begins a run, if its key may still start it after a wait that is worth
+// the question.
+func (r *Runs) beginStill(ctx context.Context, j *job) error {
+	if j.recorded && j.caller.KeyID != 0 {
+		if why, err := r.KeyEnded(ctx, j.run.OrganizationID, j.caller.KeyID); err != nil {
+			return err
+		} else if why != "" {
+			return keyEnded(why)
+		}
+	}
+	return r.begin(ctx, j)
+}
+
 // quit ends a run that has not begun.
 func (r *Runs) quit(j *job, why error) {
 	defer r.leave(j)
+	r.release(j)
 	r.unline(j)
 	if !j.recorded {
 		j.err = why
@@ -448,6 +549,10 @@ func (r *Runs) quit(j *job, why error) {
 	j.run.ErrorMessage = neverBegun
 	if errors.Is(why, errCancelled) || errors.Is(why, errQuit) {
 		status, j.run.ErrorMessage = Cancelled, cancelled
+	}
+	var ended keyEnded
+	if errors.As(why, &ended) {
+		status, j.run.ErrorMessage = Cancelled, string(ended)
 	}
 	j.run.EndedAt = r.now()
 	if err := r.record(j, status); err != nil {

@@ -125,7 +125,8 @@ func isBroken(text []byte) bool {
 	}
 	r, _ := escaped(append([]byte{'\\'}, text...))
 	more := text[5:]
-	return utf16.IsSurrogate(r) && (len(more) == 0 || more[0] == '\\' && len(more) < 6 && isBroken(more[1:]))
+	const low = 0xdc00 // from here on they are the second of two
+	return utf16.IsSurrogate(r) && r < low && (len(more) == 0 || more[0] == '\\' && len(more) < 6 && isBroken(more[1:]))
 }
 
 func isHex(text []byte) bool {

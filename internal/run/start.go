@@ -27,7 +27,8 @@ type Runs struct {
 
 	Agents      *agent.Store
 	OpenProfile OpenProfile
-	Waiting     Waiting                          // how runs wait without whoever started them
+	Waiting     Waiting // how runs wait without whoever started them
+	KeyEnded    KeyEnded
 	Client      func(operator bool) *http.Client // for calls to the operator's agents and to others'
 	Dir         string                           // for the working folders of commands; its own, see PrepareDir
 	AtOnce      int                              // runs of this server at one time; 0: DefaultAtOnce
@@ -40,6 +41,10 @@ type Runs struct {
 	keys  digestKey
 	wg    sync.WaitGroup
 }
+
+// KeyEnded says why an API key of an organization may start no runs any more, or
+// "". A run that has waited for its turn is not begun with such a key.
+type KeyEnded func(ctx context.Context, organizationID string, keyID int64) (why string, err error)
 
 // job is a run that this server does, or is about to.
 type job struct {
@@ -56,7 +61,9 @@ type job struct {
 	cancel   context.CancelCauseFunc
 	turn     chan struct{} // has a value when the run has got the place that it waited for
 	seated   bool          // it has one of the places
+	ending   bool          // it has given that back, and its end is being written
 	recorded bool          // it is on disk
+	heldBy   string        // the lane that it waits for; "": none
 	err      error         // why it was not begun, if it is not on disk
 	done     chan struct{} // closed when the run has left known
 }
@@ -114,7 +121,7 @@ func (r *Runs) startAndLeave(ctx context.Context, j *job) error {
 
 // startAndWait begins the run, as soon as it has its turn, and waits for its end.
 func (r *Runs) startAndWait(ctx context.Context, j *job) error {
-	if !r.sit(j) {
+	if r.heldUp(j) != "" || !r.sit(j) {
 		go r.await(ctx, j)
 	} else if err := r.begin(ctx, j); err == nil {
 		go r.carryOut(j)

@@ -67,9 +67,13 @@ func (r *Runs) insert(ctx context.Context, tx *db.Tx, run Run) error {
 // move changes the state of a run, with what belongs to the new one. It reports
 // whether the run was still in the old state.
 func (r *Runs) move(ctx context.Context, run *Run, to Status, last ...batch) (moved bool, err error) {
+	words, err := r.sealWords(run)
+	if err != nil {
+		return false, err
+	}
 	err = r.DB.Tx(ctx, func(tx *db.Tx) error {
 		var err error
-		moved, err = r.moveIn(ctx, tx, run, to, last...)
+		moved, err = r.moveIn(ctx, tx, run, words, to, last...)
 		return err
 	})
 	if err != nil || !moved {
@@ -82,7 +86,31 @@ func (r *Runs) move(ctx context.Context, run *Run, to Status, last ...batch) (mo
 	return true, nil
 }
 
-// moveIn is move in a transaction, and is the only code that changes a state. It
+// sealed is what a run has put out or failed with, as it is kept.
+type sealed struct {
+	output, message []byte
+	version         uint32 // of the oldest root key
+}
+
+// sealWords seals that before the transaction begins, which others wait for.
+func (r *Runs) sealWords(run *Run) (s sealed, err error) {
+	s.version = r.Root.Active()
+	if run.Output != nil {
+		if s.output, err = r.Root.Seal(seal.RunRecord, run.Output, run.place("output")...); err != nil {
+			return s, err
+		}
+		s.version = min(s.version, seal.BoxVersion(s.output))
+	}
+	if run.ErrorMessage != "" {
+		if s.message, err = r.Root.Seal(seal.RunRecord, []byte(run.ErrorMessage), run.place("error")...); err != nil {
+			return s, err
+		}
+		s.version = min(s.version, seal.BoxVersion(s.message))
+	}
+	return s, nil
+}
+
+// moveIn is move in a transaction, with what sealWords has made, and is the only code that changes a state. It
 // leaves run as it is.
 //
 // With the state it changes what goes with it: last is kept, and what nobody needs
@@ -91,24 +119,10 @@ func (r *Runs) move(ctx context.Context, run *Run, to Status, last ...batch) (mo
 //
 // Whoever was taken for gone and comes back moves nothing: each time that a run is
 // begun is another of its tries.
-func (r *Runs) moveIn(ctx context.Context, tx *db.Tx, run *Run, to Status, last ...batch) (moved bool, err error) {
+func (r *Runs) moveIn(ctx context.Context, tx *db.Tx, run *Run, words sealed, to Status, last ...batch) (moved bool, err error) {
 	from := run.Status
 	if !slices.Contains(moves[from], to) {
 		return false, fmt.Errorf("run %s can't go from %s to %s", run.ID, from, to)
-	}
-	var output, message []byte
-	version := r.Root.Active()
-	if run.Output != nil {
-		if output, err = r.Root.Seal(seal.RunRecord, run.Output, run.place("output")...); err != nil {
-			return false, err
-		}
-		version = min(version, seal.BoxVersion(output))
-	}
-	if run.ErrorMessage != "" {
-		if message, err = r.Root.Seal(seal.RunRecord, []byte(run.ErrorMessage), run.place("error")...); err != nil {
-			return false, err
-		}
-		version = min(version, seal.BoxVersion(message))
 	}
 	before := run.tries
 	if to == Running {
@@ -118,7 +132,7 @@ func (r *Runs) moveIn(ctx context.Context, tx *db.Tx, run *Run, to Status, last 
 		UPDATE runs SET status = $1, output = $2, error = $3, started_at = $4, ended_at = $5, root_version = $6,
 		  node_id = $7, tries = $8, width = $9, events = $10, has_log = $11
 		WHERE id = $12 AND status = $13 AND tries = $14`,
-		string(to), output, message, db.Micros(run.StartedAt), db.Micros(run.EndedAt), version,
+		string(to), words.output, words.message, db.Micros(run.StartedAt), db.Micros(run.EndedAt), words.version,
 		run.NodeID, run.tries, run.width, run.events, run.hasLog, run.ID, string(from), before)
 	if err != nil || n == 0 {
 		return false, err

@@ -278,3 +278,21 @@ func TestAPanicOfASinkIsTheRuns(t *testing.T) {
 	}()
 	r.close()
 }
+
+// A character of two escapes is whole with the second, also where the text breaks
+// off in another escape after it.
+func TestASecretThatBreaksOffAfterACharacterOfTwoEscapesIsCutOut(t *testing.T) {
+	const secret = "abcdefgh😀ijklmnop"
+	c := newCutter([]jsontext.Value{quoted(secret)}, nil)
+	whole := unicoded(secret)
+	for at := range len(whole) {
+		var got collector
+		r := newRedactor(c, &got)
+		r.chunk(quoted(whole[:at]))
+		r.chunk(quoted(whole[at:]))
+		r.close()
+		if all := got.text(); !strings.Contains(all, redacted) || tail(all, whole) > 0 {
+			t.Errorf("broken off after %d bytes: %s", at, all)
+		}
+	}
+}

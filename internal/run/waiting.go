@@ -48,12 +48,13 @@ func (run *Run) at() Place { return Place{run.ID, run.OrganizationID, run.AgentU
 
 // inputs is what a waiting run has in its box.
 type inputs struct {
-	Parameters map[string]jsontext.Value `json:"parameters"`
+	Parameters  map[string]jsontext.Value `json:"parameters"`
+	Destination string                    `json:"destination"` // of the agent that they were meant for
 }
 
 // park writes the run into the queue on the disk, with all that it needs later.
 func (r *Runs) park(ctx context.Context, j *job) error {
-	plaintext, err := json.Marshal(inputs{j.request.Parameters})
+	plaintext, err := json.Marshal(inputs{j.request.Parameters, j.agent.Destination()})
 	if err != nil {
 		return err
 	}
@@ -164,6 +165,17 @@ func (r *Runs) takeUp(ctx context.Context, j *job) (began bool, err error) {
 		_, err := r.move(ctx, &run, Cancelled)
 		return false, err
 	}
+	if run.KeyID != 0 {
+		why, err := r.KeyEnded(ctx, run.OrganizationID, run.KeyID)
+		if err != nil {
+			return false, err
+		}
+		if why != "" {
+			run.ErrorMessage, run.EndedAt = why, r.now()
+			_, err := r.move(ctx, &run, Cancelled)
+			return false, err
+		}
+	}
 	j.run = run
 	var tokens, box []byte
 	if err := r.DB.QueryRow(ctx, `SELECT tokens, inputs FROM run_inputs WHERE run_id = $1`, j.run.ID).Scan(&tokens, &box); err != nil {
@@ -200,12 +212,13 @@ func (r *Runs) takeUp(ctx context.Context, j *job) (began bool, err error) {
 	if j.run.tries++; j.run.tries == 1 {
 		j.run.events = 1
 	}
+	left := r.laneLeft()
 	moved, err := r.move(ctx, &j.run, Running)
 	if err != nil || !moved {
 		j.run = queued
 		token.Clear()
 		if errors.Is(err, errLaneFull) {
-			r.setAside(j.run.ID)
+			r.setAsideUnless(left, j.run.ID)
 			err = nil
 		}
 		return false, err
@@ -226,6 +239,9 @@ func (r *Runs) openWaiting(ctx context.Context, j *job, token seal.Secret, box [
 	var in inputs
 	if err := json.Unmarshal(plaintext, &in); err != nil {
 		return fmt.Errorf("the inputs of a waiting run: %w", err)
+	}
+	if in.Destination != j.agent.Destination() {
+		return fails("The agent was pointed elsewhere while this run waited for its turn. It was not called. Start the run again if it may have what was meant for the one before.")
 	}
 	j.request.Parameters = in.Parameters
 	if j.run.profileUID != "" {

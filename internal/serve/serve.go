@@ -156,7 +156,7 @@ func (s *server) build(context.Context) error {
 		OpenProfile: s.openProfile, Dir: filepath.Join(s.folder.Path(), "runs"), AtOnce: c.Runs.AtOnce,
 	}
 	s.runKeys = s.newRunKeys()
-	s.runs.Waiting = s.waiting()
+	s.runs.Waiting, s.runs.KeyEnded = s.waiting(), s.keyEnded
 	s.devices = s.newDevices()
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyward/keyward/internal/access"
 	"github.com/keyward/keyward/internal/agent"
+	"github.com/keyward/keyward/internal/apikey"
 	"github.com/keyward/keyward/internal/folder"
 	"github.com/keyward/keyward/internal/run"
 	"github.com/keyward/keyward/internal/runkey"
@@ -32,6 +33,17 @@ func (s *server) newRunKeys() *runkey.Keys {
 			return nodes, err
 		},
 		EachWaiting: func(ctx context.Context, see func([]byte) bool) error { return s.runs.EachWaiting(ctx, see) },
+	}
+}
+
+// keyEnded says why a key may start no runs any more.
+func (s *server) keyEnded(ctx context.Context, organizationID string, keyID int64) (string, error) {
+	k, err := s.keys.Of(ctx, organizationID, keyID)
+	switch {
+	case errors.Is(err, apikey.ErrNotFound) || err == nil && k.Disabled:
+		return "The API key that started this run was revoked or disabled while the run waited for its turn.", nil
+	default:
+		return "", err
 	}
 }
 

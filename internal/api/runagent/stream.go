@@ -262,21 +262,20 @@ func (t *stream) finish(ctx context.Context, who access.Caller, runID string, wi
 	if err != nil {
 		return err
 	}
-	if r.Status != run.Succeeded {
-		err = t.send(ctx, t.wire.failure(r.ErrorMessage))
-	} else {
-		if withOutput {
-			err = t.sendData(ctx, r.Output)
-		}
-		if err == nil {
-			select {
-			case <-ctx.Done():
-			case <-time.After(gap):
-			}
-			err = t.send(ctx, t.wire.status("stream_completed"))
+	last := t.wire.status("stream_completed")
+	switch {
+	case r.Status != run.Succeeded:
+		last = t.wire.failure(r.ErrorMessage)
+	case withOutput:
+		if err := t.sendData(ctx, r.Output); err != nil {
+			return err
 		}
 	}
-	if err == nil {
+	select {
+	case <-ctx.Done():
+	case <-time.After(gap):
+	}
+	if err = t.send(ctx, last); err == nil {
 		_ = t.conn.Close(websocket.StatusNormalClosure, "")
 	}
 	return err
