@@ -477,7 +477,7 @@ func TestBadSettingsAreRefusedBeforeAnythingIsMade(t *testing.T) {
 		want          []string
 	}{
 		{nil, []string{"--adr", "x"}, []string{"--adr", "See keyward serve --help."}},
-		{nil, []string{"extra"}, []string{"extra"}},
+		{nil, []string{"extra"}, []string{"takes no arguments", "See keyward serve --help."}},
 		{nil, []string{"--addr", "nonsense"}, []string{"--addr"}},
 		{nil, []string{"--log", "xml"}, []string{"--log", "text", "json"}},
 		{nil, []string{"--log-level", "loud"}, []string{"--log-level"}},
@@ -504,6 +504,9 @@ func TestBadSettingsAreRefusedBeforeAnythingIsMade(t *testing.T) {
 			if !strings.Contains(said, want) {
 				t.Errorf("%v %v: the message does not have %q: %s", c.environ, c.args, want, said)
 			}
+		}
+		if strings.Contains(said, "extra") { // which may be a key
+			t.Errorf("%v %v: an argument is repeated: %s", c.environ, c.args, said)
 		}
 		if strings.Contains(said, "goroutine") || strings.Contains(said, "Usage:") {
 			t.Errorf("%v %v: not a clear message: %s", c.environ, c.args, said)
