@@ -69,7 +69,7 @@ func (r *remote) explain(err error) error {
 		shown.Code, shown.Status, shown.RequestID, shown.Details = refused.Code, refused.Status, refused.RequestID, refused.Details
 	}
 	text, _ := json.Marshal(map[string]any{"error": shown})
-	fmt.Fprintln(r.Err, string(text))
+	fmt.Fprintln(r.Err, terminal.Clean(string(text)))
 	return told{err}
 }
 

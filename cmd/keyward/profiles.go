@@ -60,7 +60,7 @@ key.
 		if agent == "" {
 			return r.misuse("--agent is missing")
 		}
-		c, err := r.dialKey()
+		c, err := r.dialKey(ctx)
 		if err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ Values are read as for create, but asked for only with --ask.`,
 		if token == "-" && f.file == "-" {
 			return r.misuse("standard input can hold the token or the values, not both")
 		}
-		c, err := r.dialKey()
+		c, err := r.dialKey(ctx)
 		if err != nil {
 			return err
 		}

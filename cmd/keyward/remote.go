@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -65,6 +66,9 @@ func remoteCommand(p page, args cobra.PositionalArgs, set func(*cobra.Command), 
 		RunE: func(c *cobra.Command, args []string) error {
 			begin(c)
 			err := do(c.Context(), &r, args)
+			if err == nil {
+				err = r.Failed()
+			}
 			if err == nil || errors.As(err, &usageError{}) || errors.As(err, &told{}) {
 				return err
 			}
@@ -255,9 +259,32 @@ func (r *remote) dial() (*client.Client, error) {
 	return r.dialWith(func(c home.Credential) bool { return c.SignIn != nil })
 }
 
-// dialKey is dial for calls that an API key alone can make.
-func (r *remote) dialKey() (*client.Client, error) {
-	return r.dialWith(func(home.Credential) bool { return false })
+// dialKey is dial for calls that an API key alone can make. The key is not used for
+// somebody else than who has signed in: what he stores would be another's.
+func (r *remote) dialKey(ctx context.Context) (*client.Client, error) {
+	c, err := r.dialWith(func(home.Credential) bool { return false })
+	if err != nil {
+		return nil, err
+	}
+	if kept, _, err := r.credential(); err != nil || kept.SignIn == nil {
+		return c, err
+	}
+	signedIn, err := r.dial()
+	if err != nil {
+		return nil, err
+	}
+	me, err := signedIn.Auth.Me(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k, err := c.Keys.Self(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if k.MadeBy.AccountID != me.ID {
+		return nil, advise(fmt.Errorf("the key that is kept, %s, is not one of %s, who has signed in", k.Name, me.Email), "keyward setup --new-key gets one and keeps it instead.")
+	}
+	return c, nil
 }
 
 func (r *remote) dialWith(signedIn func(home.Credential) bool) (*client.Client, error) {
@@ -332,10 +359,16 @@ func (r *remote) renewal(address string) client.Renewal {
 func (r *remote) print(v any) error { return printJSON(r.Out, v) }
 
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	// JSON escapes not all that a terminal obeys.
+	_, err := io.WriteString(w, terminal.Clean(text.String()))
+	return err
 }
 
 // secret shows what is shown this once: alone on standard output, so that a

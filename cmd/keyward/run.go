@@ -311,7 +311,7 @@ what happened. With --json, one event a line. Ctrl-C ends the command and not th
 			if r.json {
 				line, err := json.Marshal(e)
 				if err == nil {
-					_, err = fmt.Fprintln(r.Out, string(line))
+					_, err = fmt.Fprintln(r.Out, terminal.Clean(string(line)))
 				}
 				if err != nil {
 					return err

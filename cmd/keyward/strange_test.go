@@ -39,7 +39,7 @@ func strange(w http.ResponseWriter, r *http.Request) {
 	case kind == "broken":
 		answer(500, `{"error":{"code":"INTERNAL_ERROR","message":"Something went wrong here.","status":500,"request_id":"r2"}}`)
 	case kind == "evil":
-		answer(403, `{"error":{"code":"NOT_ALLOWED","message":"\u001b[2J\u001b]0;evil\u0007\u202eno","status":403}}`)
+		answer(403, `{"error":{"code":"NOT_ALLOWED","message":"\u001b[2J\u001b]0;evil\u0007\u202eno\u009b31m","status":403}}`)
 	default:
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, "<h1>It works!</h1>")

@@ -28,6 +28,7 @@ type Screen struct {
 	Out io.Writer // for programs
 	Err io.Writer // for people
 
+	out     *output // is Out
 	in      io.Reader
 	typed   *bufio.Reader // of in
 	inTTY   *os.File      // nil: in is no terminal
@@ -40,7 +41,8 @@ type Screen struct {
 // New returns a screen of what a command was started with; lookup is
 // os.LookupEnv.
 func New(in io.Reader, out, err io.Writer, lookup func(string) (string, bool)) *Screen {
-	s := &Screen{Out: out, Err: err, in: in, typed: bufio.NewReader(in), inTTY: terminal(in), outTTY: terminal(out), errTTY: terminal(err)}
+	o := &output{to: out}
+	s := &Screen{Out: o, Err: err, out: o, in: in, typed: bufio.NewReader(in), inTTY: terminal(in), outTTY: terminal(out), errTTY: terminal(err)}
 	set := func(name string) string { text, _ := lookup(name); return text }
 	s.colours = set("NO_COLOR") == "" && set("TERM") != "dumb"
 	locale := strings.ToLower(cmp.Or(set("LC_ALL"), set("LC_CTYPE"), set("LANG")))
@@ -69,6 +71,24 @@ func (s *Screen) Shows() bool { return s.outTTY != nil }
 // Typed returns what comes in that is not the answer to a question.
 func (s *Screen) Typed() io.Reader { return s.typed }
 
+// Failed returns why not all of Out could be written, or nil. A table that did not
+// fit on a disk is no success.
+func (s *Screen) Failed() error { return s.out.failed }
+
+// output remembers the first failure of a writer.
+type output struct {
+	to     io.Writer
+	failed error
+}
+
+func (o *output) Write(text []byte) (int, error) {
+	n, err := o.to.Write(text)
+	if o.failed == nil {
+		o.failed = err
+	}
+	return n, err
+}
+
 // Say writes a sentence for people.
 func (s *Screen) Say(format string, args ...any) {
 	fmt.Fprintln(s.Err, Clean(fmt.Sprintf(format, args...)))
@@ -86,7 +106,7 @@ func width(f *os.File) int {
 
 // Clean makes what comes from elsewhere harmless to a terminal: control
 // characters other than a tab and a line feed, and what turns the direction of
-// writing, become visible.
+// writing, become visible. Of JSON it makes the same JSON.
 func Clean(text string) string {
 	harmful := func(r rune) bool {
 		switch {

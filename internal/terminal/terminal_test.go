@@ -3,6 +3,8 @@ package terminal
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 )
@@ -36,6 +38,21 @@ func TestNothingFromElsewhereMovesTheCursor(t *testing.T) {
 	}
 	if got := Line("a\nb\tc"); got != `a\nb\tc` {
 		t.Error(got)
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
+
+func TestWhatCouldNotBeWrittenIsRemembered(t *testing.T) {
+	s := New(strings.NewReader(""), full{}, io.Discard, func(string) (string, bool) { return "", false })
+	if err := s.Failed(); err != nil {
+		t.Error(err)
+	}
+	s.Table("none", []string{"ID"}, [][]string{{"1"}})
+	if err := s.Failed(); !errors.Is(err, io.ErrShortWrite) {
+		t.Error(err)
 	}
 }
 
