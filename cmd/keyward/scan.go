@@ -24,8 +24,11 @@ column of each find and never the whole of it.
 
 The exit code is 1 if anything was found, or could not be read.
 
---revoke ends the API keys that were found, at the server: whoever holds a key may
-end it. An auth token alone can't be ended: rotate it, or delete its profile.`,
+--revoke sends the API keys that were found to the server, which ends its own: whoever
+holds a key may end it, where he may use it. One that is disabled, needs signatures or
+other addresses says so: keyward keys revoke ends it. A key that is kept here for
+another server is not sent. An auth token alone can't be ended: rotate it, or delete
+its profile.`,
 		example: `  keyward scan .
   git diff --cached | keyward scan -
   keyward scan --json --revoke /srv/app`,
@@ -92,7 +95,7 @@ func (r *remote) showFinds(found scan.Report, ended map[string]string) error {
 		}
 		line := fmt.Sprintf("%s:%d:%d: %s%s", terminal.Line(f.File), f.Line, f.Column, what, f.Hint)
 		if became := ended[f.Secret.Reveal()]; became != "" {
-			line += " (" + became + ")"
+			line += " (" + terminal.Line(became) + ")"
 		}
 		fmt.Fprintln(r.Out, line)
 	}
@@ -119,6 +122,17 @@ func (r *remote) end(ctx context.Context, found scan.Report) (map[string]string,
 	if err != nil {
 		return ended, err
 	}
+	elsewhere := r.keptFor(address)
+	keys = slices.DeleteFunc(keys, func(key string) bool {
+		of, is := elsewhere[key]
+		if is {
+			ended[key] = "not sent: it is kept for " + of
+		}
+		return is
+	})
+	if len(keys) == 0 {
+		return ended, nil
+	}
 	if err := r.sure(ctx, "End %d API keys at %s, wherever they are used? It can't be undone.", len(keys), address); err != nil {
 		return ended, err
 	}
@@ -139,8 +153,28 @@ func (r *remote) end(ctx context.Context, found scan.Report) (map[string]string,
 			ended[key] = "no key of " + address
 		default:
 			ended[key] = "not revoked"
+			if refused := (*client.Error)(nil); errors.As(err, &refused) {
+				ended[key] += ": " + refused.Code
+			}
 			failed = fmt.Errorf("%s could not be revoked: %w", masked(key), err)
 		}
 	}
 	return ended, failed
+}
+
+// keptFor returns the keys that are kept for other servers than the one at an
+// address, and for which.
+func (r *remote) keptFor(address string) map[string]string {
+	others := map[string]string{}
+	settings, _ := r.home.Config()
+	for _, s := range settings.Servers {
+		// What can't be read can't be told from others' keys either.
+		if kept, _, err := r.home.Credential(s.Address); err == nil && s.Address != address && kept.APIKey != "" {
+			others[kept.APIKey] = s.Address
+		}
+	}
+	if here, _, err := r.home.Credential(address); err == nil {
+		delete(others, here.APIKey)
+	}
+	return others
 }
