@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -70,7 +71,10 @@ of the organization get an e-mail. Without any flag, show the alert that there i
 			return nil
 		}
 		set, err := c.Alerts.Set(ctx, k.ID, in)
-		if err != nil {
+		refused := (*client.Error)(nil)
+		if errors.As(err, &refused) && refused.Details["setting"] == "smtp.host" {
+			return advise(err, "--webhook URL has it posted instead.")
+		} else if err != nil {
 			return err
 		}
 		if r.json {

@@ -79,8 +79,19 @@ func (s *setup) run(ctx context.Context, r *remote) error {
 	if err != nil {
 		return err
 	}
+	settings, err := r.home.Config()
+	if err != nil {
+		return err
+	}
+	use := func(c *home.Config) error { return c.Use(address, s.serverName) }
+	if err := use(&settings); err != nil {
+		return err // before a key is made
+	}
 	if kept, where, err := r.home.Credential(address); err == nil && kept.APIKey != "" && !s.newKey {
 		if k, err := r.try(ctx, kept.APIKey); err == nil {
+			if err := r.home.Change(use); err != nil {
+				return err
+			}
 			return s.done(r, address, kept, k, where, "You are set up already")
 		}
 	}
